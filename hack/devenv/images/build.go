@@ -1,0 +1,82 @@
+// Package images builds the container images of Atlas without a container engine: each is one static program in one reproducible layer.
+// The tag is a short hash of the content, so that an unchanged program never causes a rebuild, an import or a rollout.
+package images
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Target names an image: "atlas" or "operator".
+type Target struct {
+	Name string
+}
+
+// Options says where to build.
+type Options struct {
+	Root  string // the checkout
+	Cache string // programs and archives are kept below Cache/images
+}
+
+// Build compiles the target's program for Linux and packs it. The entry point is /NAME.
+func Build(ctx context.Context, t Target, o Options) (Image, error) {
+	pkg, err := t.source()
+	if err != nil {
+		return Image{}, err
+	}
+	dir := filepath.Join(o.Cache, "images")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Image{}, err
+	}
+	// The program keeps one path for each name: the go command then sees that it is up to date and skips even the link.
+	program := filepath.Join(dir, t.Name)
+	unlock, err := lock(program + ".lock")
+	if err != nil {
+		return Image{}, err
+	}
+	defer unlock()
+	if err := compile(ctx, o.Root, program, pkg); err != nil {
+		return Image{}, err
+	}
+	return Pack(t.Name, program, dir)
+}
+
+func (t Target) source() (string, error) {
+	switch t.Name {
+	case "atlas":
+		return "./services", nil
+	case "operator":
+		return ".", nil
+	}
+	return "", fmt.Errorf("no image is called %q: want atlas or operator", t.Name)
+}
+
+func compile(ctx context.Context, root, out, pkg string) error {
+	// Without -buildvcs=false every commit would change the program, its tag and so the pods.
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", out, pkg)
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+	if msg, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", pkg, err, strings.TrimSpace(string(msg)))
+	}
+	return nil
+}
+
+// lock keeps two runs (of two checkouts, say) from building one name at once. The lock ends with the process at the latest.
+func lock(path string) (func(), error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("lock %s: %w", path, err)
+	}
+	return func() { f.Close() }, nil
+}
