@@ -1,0 +1,77 @@
+# Atlas. `make help` lists the targets; `make up` and `make test` need nothing prepared.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+INSTANCE ?= dev
+DEVENV := bin/devenv
+TOOL := go tool -modfile=hack/tools/go.mod
+LINT := go tool -modfile=hack/tools/lint/go.mod golangci-lint
+GOTESTFLAGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n%s\n", substr($$0, 4)} /^[a-zA-Z_-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## Run
+.PHONY: up
+up: devenv ## Start PostgreSQL, Kafka, Elasticsearch and a Kubernetes node; install the operator and an AtlasStack; wait until it is Ready
+	@$(DEVENV) up --instance $(INSTANCE) stack
+
+.PHONY: dev
+dev: atlas ## Run all of Atlas in one process, without root, Java or a cluster; Ctrl-C stops it
+	@bin/atlas dev
+
+.PHONY: demo
+demo: atlas ## Load 1,000 real documents into the running Atlas as an ordinary user, then search them
+	@bin/atlas demo
+
+.PHONY: status
+status: devenv ## Show what runs
+	@$(DEVENV) status --instance $(INSTANCE)
+
+.PHONY: down
+down: devenv ## Stop everything that `make up` started and remove its data
+	@$(DEVENV) down --instance $(INSTANCE)
+
+## Test
+.PHONY: test
+test: devenv ## Run every test: unit, integration, API server and end-to-end on a real node
+	@hack/test.sh
+
+.PHONY: test-unit
+test-unit: ## Run the tests that need no server
+	@go test -short $(GOTESTFLAGS) ./...
+
+.PHONY: lint
+lint: ## Run the linters
+	@$(LINT) run
+
+.PHONY: format
+format: ## Format the code
+	@$(LINT) fmt
+
+## Build
+.PHONY: build
+build: atlas operator devenv ## Build every program into bin/
+
+.PHONY: atlas
+atlas:
+	@go build -o bin/atlas ./services
+
+.PHONY: operator
+operator:
+	@go build -o bin/operator .
+
+.PHONY: devenv
+devenv:
+	@go build -o $(DEVENV) ./hack/devenv
+
+.PHONY: generate
+generate: ## Generate code, manifests and the chart's copies of them
+	@hack/generate.sh
+
+.PHONY: verify-generated
+verify-generated: ## Fail when generated files are stale
+	@hack/generate.sh
+	@git diff --exit-code --stat || { echo "generated files are stale: run 'make generate' and commit the result" >&2; exit 1; }
