@@ -1,0 +1,227 @@
+package elastic
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+)
+
+// ErrAliasIsIndex means that an index has the name that the alias needs, usually because something wrote to that name
+// before the alias was there.
+var ErrAliasIsIndex = errors.New("an index has the alias's name")
+
+// IndexAPIError is an answer of Elasticsearch that is not a success.
+type IndexAPIError struct {
+	Status int    // HTTP status
+	Type   string // Elasticsearch's name of the error
+	Reason string // Elasticsearch's words
+}
+
+func (e *IndexAPIError) Error() string {
+	if e.Type == "" {
+		return fmt.Sprintf("elasticsearch answered %d", e.Status)
+	}
+	return fmt.Sprintf("elasticsearch answered %d %s: %s", e.Status, e.Type, e.Reason)
+}
+
+// IndexState is what Elasticsearch has for one alias.
+type IndexState struct {
+	// Template is the index template, in the shape of IndexDefinition.Template; nil when there is none.
+	Template map[string]any
+	// Indices are the flat settings of the indices behind the alias, by name.
+	Indices map[string]map[string]any
+	// DefinitionHashes are the definition hashes of those indices, by name; empty for an index that has none.
+	DefinitionHashes map[string]string
+	// AliasIsIndex is true when an index has the alias's name.
+	AliasIsIndex bool
+}
+
+// IndexChange is one step from a state to a definition.
+type IndexChange struct {
+	// Description says what the step does.
+	Description string
+	method      string
+	path        string
+	body        map[string]any
+}
+
+// PlanIndex returns the steps from the state to the definition, none when they agree. Existing indices keep their
+// mapping and shards; only their replicas, refresh interval and delete retention are put right.
+func PlanIndex(alias string, def IndexDefinition, state IndexState, now time.Time) ([]IndexChange, error) {
+	if state.AliasIsIndex {
+		return nil, fmt.Errorf("%w: %s", ErrAliasIsIndex, alias)
+	}
+	var changes []IndexChange
+	want := def.Template(alias)
+	if same, err := sameJSON(want, state.Template); err != nil {
+		return nil, err
+	} else if !same {
+		changes = append(changes, IndexChange{
+			Description: "put index template " + TemplateName(alias),
+			method:      http.MethodPut, path: "/_index_template/" + TemplateName(alias), body: want,
+		})
+	}
+	if len(state.Indices) == 0 {
+		name := def.IndexName(alias, now)
+		return append(changes, IndexChange{
+			Description: "create index " + name + " behind alias " + alias,
+			method:      http.MethodPut, path: "/" + name,
+			// The body repeats the template, so that the index is right even if another template matches its name.
+			// Alias and index appear in one step, and Elasticsearch refuses a second write index: of two callers
+			// that race, one fails and then finds the other's index.
+			body: map[string]any{
+				"settings": def.Settings, "mappings": def.Mappings,
+				"aliases": map[string]any{alias: map[string]any{"is_write_index": true}},
+			},
+		}), nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(state.Indices)) {
+		drift := map[string]any{}
+		for _, key := range []string{settingReplicas, settingRefresh, settingDeletes} {
+			if !reflect.DeepEqual(state.Indices[name][key], def.Settings[key]) {
+				drift[key] = def.Settings[key]
+			}
+		}
+		if len(drift) > 0 {
+			changes = append(changes, IndexChange{
+				Description: "update settings of index " + name,
+				method:      http.MethodPut, path: "/" + name + "/_settings", body: drift,
+			})
+		}
+	}
+	return changes, nil
+}
+
+// sameJSON compares by encoded form, in which numbers have one type.
+func sameJSON(a, b any) (bool, error) {
+	x, err := json.Marshal(a)
+	if err != nil {
+		return false, fmt.Errorf("encode the wanted template: %w", err)
+	}
+	y, err := json.Marshal(b)
+	if err != nil {
+		return false, fmt.Errorf("encode the present template: %w", err)
+	}
+	return bytes.Equal(x, y), nil
+}
+
+// ObserveIndex reads what Elasticsearch has for the alias.
+func ObserveIndex(ctx context.Context, es elastictransport.Interface, alias string) (IndexState, error) {
+	state := IndexState{Indices: map[string]map[string]any{}, DefinitionHashes: map[string]string{}}
+
+	var templates struct {
+		List []struct {
+			Template map[string]any `json:"index_template"`
+		} `json:"index_templates"`
+	}
+	err := indexCall(ctx, es, http.MethodGet, "/_index_template/"+TemplateName(alias)+"?flat_settings=true", nil, &templates)
+	if err != nil && !isNotFound(err) {
+		return IndexState{}, fmt.Errorf("read the index template: %w", err)
+	}
+	if len(templates.List) == 1 {
+		state.Template = templates.List[0].Template
+		// Elasticsearch adds this empty list by itself.
+		if list, ok := state.Template["composed_of"].([]any); ok && len(list) == 0 {
+			delete(state.Template, "composed_of")
+		}
+	}
+
+	var indices map[string]struct {
+		Settings map[string]any `json:"settings"`
+		Mappings struct {
+			Meta struct {
+				Hash string `json:"definition_hash"`
+			} `json:"_meta"`
+		} `json:"mappings"`
+	}
+	err = indexCall(ctx, es, http.MethodGet, "/"+alias+"?flat_settings=true", nil, &indices)
+	if err != nil && !isNotFound(err) {
+		return IndexState{}, fmt.Errorf("read the indices behind the alias: %w", err)
+	}
+	for name, index := range indices {
+		if name == alias {
+			state.AliasIsIndex = true
+			continue
+		}
+		state.Indices[name] = index.Settings
+		state.DefinitionHashes[name] = index.Mappings.Meta.Hash
+	}
+	return state, nil
+}
+
+// ApplyIndex makes one change.
+func ApplyIndex(ctx context.Context, es elastictransport.Interface, change IndexChange) error {
+	if err := indexCall(ctx, es, change.method, change.path, change.body, nil); err != nil {
+		return fmt.Errorf("%s: %w", change.Description, err)
+	}
+	return nil
+}
+
+func isNotFound(err error) bool {
+	var api *IndexAPIError
+	return errors.As(err, &api) && api.Status == http.StatusNotFound
+}
+
+func indexCall(ctx context.Context, es elastictransport.Interface, method, path string, body, out any) error {
+	var payload io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return fmt.Errorf("encode the request: %w", err)
+		}
+		payload = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, path, payload)
+	if err != nil {
+		return fmt.Errorf("make the request: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := es.Perform(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode >= http.StatusBadRequest {
+		return decodeIndexError(res)
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return fmt.Errorf("decode elasticsearch's answer: %w", err)
+	}
+	return nil
+}
+
+func decodeIndexError(res *http.Response) error {
+	failure := &IndexAPIError{Status: res.StatusCode}
+	raw, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+	if err != nil {
+		return failure
+	}
+	var doc struct {
+		Error struct {
+			Type   string `json:"type"`
+			Reason string `json:"reason"`
+		} `json:"error"`
+	}
+	// An answer without this document (a proxy's page, HEAD) leaves the status alone to speak.
+	if json.Unmarshal(raw, &doc) == nil {
+		failure.Type = doc.Error.Type
+		failure.Reason = strings.TrimSpace(doc.Error.Reason)
+	}
+	return failure
+}
