@@ -10,7 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/atlas-platform/atlas/hack/devenv/process"
 )
 
 // Target names an image: "atlas" or "operator".
@@ -36,7 +36,8 @@ func Build(ctx context.Context, t Target, o Options) (Image, error) {
 	}
 	// The program keeps one path for each name: the go command then sees that it is up to date and skips even the link.
 	program := filepath.Join(dir, t.Name)
-	unlock, err := lock(program + ".lock")
+	// Keeps two runs, of two checkouts for example, from writing the program at once.
+	unlock, err := process.LockFile(ctx, program+".lock")
 	if err != nil {
 		return Image{}, err
 	}
@@ -66,17 +67,4 @@ func compile(ctx context.Context, root, out, pkg string) error {
 		return fmt.Errorf("go build %s: %w\n%s", pkg, err, strings.TrimSpace(string(msg)))
 	}
 	return nil
-}
-
-// lock keeps two runs (of two checkouts, say) from building one name at once. The lock ends with the process at the latest.
-func lock(path string) (func(), error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return func() { f.Close() }, nil
 }
