@@ -1,0 +1,200 @@
+package topic
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/atlas-platform/atlas/api/v1alpha1"
+	"github.com/atlas-platform/atlas/controllers/apply"
+)
+
+const (
+	dialTimeout    = 3 * time.Second
+	requestTimeout = 5 * time.Second
+	retryLost      = 5 * time.Second
+	retryRefused   = 15 * time.Second
+)
+
+// saramaAdmin is an Admin over one connection, made for one reconciliation: idle connections of the long-lived client
+// break unnoticed.
+type saramaAdmin struct {
+	admin   sarama.ClusterAdmin
+	brokers []string
+}
+
+var _ Admin = (*saramaAdmin)(nil)
+
+// ConnectSarama is Connect over sarama. Sarama's own error for unreachable brokers names neither address nor cause, so the
+// addresses are dialled first, all at once; those that answer are used.
+func ConnectSarama(ctx context.Context, brokers []string) (Admin, error) {
+	reachable, err := dial(ctx, brokers)
+	if err != nil {
+		return nil, err
+	}
+	cfg := sarama.NewConfig()
+	cfg.ClientID = "atlas-operator"
+	cfg.Version = sarama.V2_8_0_0
+	cfg.Net.DialTimeout = dialTimeout
+	cfg.Net.ReadTimeout = requestTimeout
+	cfg.Net.WriteTimeout = requestTimeout
+	cfg.Admin.Timeout = requestTimeout
+	cfg.Admin.Retry.Max = 1
+	cfg.Metadata.Retry.Max = 1
+	cfg.Metadata.RefreshFrequency = 0
+	cfg.Metadata.AllowAutoTopicCreation = false
+	admin, err := sarama.NewClusterAdmin(reachable, cfg)
+	if err != nil {
+		return nil, classify("connect to Kafka", brokers, err)
+	}
+	return &saramaAdmin{admin: admin, brokers: brokers}, nil
+}
+
+// dial returns the brokers that accept a connection, or an error that says for each why it does not.
+func dial(ctx context.Context, brokers []string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	failures := make([]error, len(brokers))
+	var group sync.WaitGroup
+	for i, broker := range brokers {
+		group.Go(func() {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, "tcp", broker)
+			if err == nil {
+				_ = conn.Close()
+			}
+			failures[i] = err
+		})
+	}
+	group.Wait()
+
+	var reachable, reasons []string
+	for i, broker := range brokers {
+		if failures[i] == nil {
+			reachable = append(reachable, broker)
+			continue
+		}
+		reasons = append(reasons, fmt.Sprintf("%s (%s)", broker, dialReason(failures[i])))
+	}
+	if len(reachable) == 0 {
+		return nil, lost("no Kafka broker can be reached: " + strings.Join(reasons, ", "))
+	}
+	return reachable, nil
+}
+
+// dialReason leaves out what differs between attempts, such as the local port, so that a condition does not change.
+func dialReason(err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return "no such host"
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		if op.Timeout() {
+			return "timed out"
+		}
+		return op.Err.Error()
+	}
+	return err.Error()
+}
+
+func lost(message string) error {
+	return &apply.Waiting{Reason: v1alpha1.ReasonUnreachable, Message: message, After: retryLost, Lost: true}
+}
+
+func (a *saramaAdmin) Close() error {
+	if err := a.admin.Close(); err != nil {
+		return fmt.Errorf("close the Kafka connection: %w", err)
+	}
+	return nil
+}
+
+func (a *saramaAdmin) Describe(ctx context.Context, name string) (*State, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("describe topic %s: %w", name, err)
+	}
+	topics, err := a.admin.DescribeTopics([]string{name})
+	if err != nil {
+		return nil, classify("describe topic "+name, a.brokers, err)
+	}
+	if len(topics) != 1 || errors.Is(topics[0].Err, sarama.ErrUnknownTopicOrPartition) {
+		return nil, nil
+	}
+	found := topics[0]
+	// LeaderNotAvailable is normal just after the creation, and the partitions are complete then.
+	if found.Err != sarama.ErrNoError && !errors.Is(found.Err, sarama.ErrLeaderNotAvailable) {
+		return nil, classify("describe topic "+name, a.brokers, found.Err)
+	}
+	if len(found.Partitions) == 0 {
+		return nil, &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: "topic " + name + " is being created", After: settleAfter}
+	}
+	state := &State{
+		Partitions:        int32(len(found.Partitions)), //nolint:gosec // Kafka counts partitions in 32 bits.
+		ReplicationFactor: int16(len(found.Partitions[0].Replicas)),
+		Config:            map[string]string{},
+	}
+	results, err := a.admin.DescribeConfigs([]*sarama.ConfigResource{{Type: sarama.TopicResource, Name: name}}, sarama.DescribeConfigsOptions{})
+	if err != nil {
+		return nil, classify("describe the settings of topic "+name, a.brokers, err)
+	}
+	for _, result := range results {
+		if result.ErrorCode != sarama.ErrNoError {
+			return nil, classify("describe the settings of topic "+name, a.brokers, result.ErrorCode)
+		}
+		for _, entry := range result.Configs {
+			state.Config[entry.Name] = entry.Value
+		}
+	}
+	return state, nil
+}
+
+func (a *saramaAdmin) Create(_ context.Context, spec Spec) error {
+	detail := &sarama.TopicDetail{NumPartitions: spec.Partitions, ReplicationFactor: spec.ReplicationFactor, ConfigEntries: map[string]*string{}}
+	for key, value := range spec.Config {
+		detail.ConfigEntries[key] = &value
+	}
+	err := a.admin.CreateTopic(spec.Name, detail, false)
+	if errors.Is(err, sarama.ErrTopicAlreadyExists) {
+		return nil // someone was faster; the next look compares
+	}
+	return classify("create topic "+spec.Name, a.brokers, err)
+}
+
+func (a *saramaAdmin) AddPartitions(_ context.Context, name string, total int32) error {
+	return classify(fmt.Sprintf("raise topic %s to %d partitions", name, total), a.brokers, a.admin.CreatePartitions(name, total, nil, false))
+}
+
+func (a *saramaAdmin) SetConfig(_ context.Context, name string, config map[string]string) error {
+	entries := map[string]sarama.IncrementalAlterConfigsEntry{}
+	for key, value := range config {
+		entries[key] = sarama.IncrementalAlterConfigsEntry{Operation: sarama.IncrementalAlterConfigsOperationSet, Value: &value}
+	}
+	return classify("set the settings of topic "+name, a.brokers, a.admin.IncrementalAlterConfig(sarama.TopicResource, name, entries, false))
+}
+
+// classify turns sarama's errors into the typed ones. What Kafka answered is told apart from not having reached it.
+func classify(doing string, brokers []string, err error) error {
+	if err == nil {
+		return nil
+	}
+	message := fmt.Sprintf("could not %s: %v", doing, err)
+	var code sarama.KError
+	if !errors.As(err, &code) {
+		return lost(fmt.Sprintf("%s (brokers %s)", message, strings.Join(brokers, ", ")))
+	}
+	switch code {
+	case sarama.ErrInvalidConfig, sarama.ErrPolicyViolation, sarama.ErrInvalidTopic, sarama.ErrInvalidRequest:
+		return &apply.Stalled{Reason: v1alpha1.ReasonRefused, Message: message + ": correct spec.kafka.topic"}
+	case sarama.ErrInvalidReplicationFactor:
+		message += ": lower spec.kafka.topic.replicationFactor or add brokers"
+	case sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed:
+		message += ": grant the operator's Kafka user Create, Describe, Alter, DescribeConfigs and AlterConfigs on this topic"
+	}
+	return &apply.Waiting{Reason: v1alpha1.ReasonRefused, Message: message, After: retryRefused}
+}
