@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -32,4 +33,105 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 		arg.Traceparent,
 	)
 	return err
+}
+
+const markPublished = `-- name: MarkPublished :exec
+UPDATE outbox SET published_at = now() WHERE id = ANY ($1::bigint[])
+`
+
+func (q *Queries) MarkPublished(ctx context.Context, ids []int64) error {
+	_, err := q.db.Exec(ctx, markPublished, ids)
+	return err
+}
+
+const outboxBacklog = `-- name: OutboxBacklog :one
+SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE published_at IS NULL LIMIT 100000) AS waiting)::bigint AS depth,
+    coalesce((SELECT extract(epoch FROM now() - created_at) FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1), 0)::float8 AS oldest_age_seconds
+`
+
+type OutboxBacklogRow struct {
+	Depth            int64
+	OldestAgeSeconds float64
+}
+
+// The depth is counted up to 100,000: a count of a long backlog would slow down the relay that has to work it off.
+func (q *Queries) OutboxBacklog(ctx context.Context) (OutboxBacklogRow, error) {
+	row := q.db.QueryRow(ctx, outboxBacklog)
+	var i OutboxBacklogRow
+	err := row.Scan(&i.Depth, &i.OldestAgeSeconds)
+	return i, err
+}
+
+const pruneOutbox = `-- name: PruneOutbox :execrows
+DELETE FROM outbox WHERE id IN (
+    SELECT id FROM outbox WHERE published_at < $1::timestamptz ORDER BY published_at LIMIT $2
+)
+`
+
+func (q *Queries) PruneOutbox(ctx context.Context, publishedBefore time.Time, batchSize int32) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneOutbox, publishedBefore, batchSize)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const releaseLeadership = `-- name: ReleaseLeadership :exec
+SELECT pg_advisory_unlock($1::bigint)
+`
+
+func (q *Queries) ReleaseLeadership(ctx context.Context, key int64) error {
+	_, err := q.db.Exec(ctx, releaseLeadership, key)
+	return err
+}
+
+const tryLeadership = `-- name: TryLeadership :one
+SELECT pg_try_advisory_lock($1::bigint)::boolean
+`
+
+// Session-level: the lock lives as long as the connection. Only one relay holds it per database.
+func (q *Queries) TryLeadership(ctx context.Context, key int64) (bool, error) {
+	row := q.db.QueryRow(ctx, tryLeadership, key)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const unpublishedOutbox = `-- name: UnpublishedOutbox :many
+SELECT id, event_id, aggregate_id, payload, traceparent FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1
+`
+
+type UnpublishedOutboxRow struct {
+	ID          int64
+	EventID     uuid.UUID
+	AggregateID uuid.UUID
+	Payload     []byte
+	Traceparent *string
+}
+
+// In id order and never after a cursor: ids are given before the commit, so a smaller id may appear later than a bigger one.
+func (q *Queries) UnpublishedOutbox(ctx context.Context, batchSize int32) ([]UnpublishedOutboxRow, error) {
+	rows, err := q.db.Query(ctx, unpublishedOutbox, batchSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []UnpublishedOutboxRow{}
+	for rows.Next() {
+		var i UnpublishedOutboxRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.EventID,
+			&i.AggregateID,
+			&i.Payload,
+			&i.Traceparent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
