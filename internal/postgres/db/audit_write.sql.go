@@ -58,12 +58,13 @@ INSERT INTO audit_events (
     event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id, collection_id, data,
     kafka_partition, kafka_offset, chain_position, previous_hash, hash, recorded_at
 )
-SELECT r.event_id, r.event_type, r.version, r.occurred_at, r.actor_user_id, r.trace_id, r.entity_type, r.entity_id, r.collection_id,
+SELECT r.event_id, r.event_type, r.version, r.occurred_at, nullif(r.actor_user_id, '')::uuid, nullif(r.trace_id, ''), r.entity_type, r.entity_id,
+    nullif(r.collection_id, '')::uuid,
     r.data::jsonb, $1::integer, r.kafka_offset, r.chain_position, r.previous_hash, r.hash, $2::timestamptz
 FROM ROWS FROM (
     unnest($3::uuid[]), unnest($4::text[]), unnest($5::integer[]), unnest($6::timestamptz[]),
-    unnest($7::uuid[]), unnest($8::text[]), unnest($9::text[]), unnest($10::uuid[]),
-    unnest($11::uuid[]), unnest($12::text[]), unnest($13::bigint[]), unnest($14::bigint[]),
+    unnest($7::text[]), unnest($8::text[]), unnest($9::text[]), unnest($10::uuid[]),
+    unnest($11::text[]), unnest($12::text[]), unnest($13::bigint[]), unnest($14::bigint[]),
     unnest($15::bytea[]), unnest($16::bytea[])
 ) AS r (event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id, collection_id, data,
     kafka_offset, chain_position, previous_hash, hash)
@@ -77,11 +78,11 @@ type InsertAuditEventsParams struct {
 	EventTypes     []string
 	Versions       []int32
 	OccurredAts    []time.Time
-	ActorUserIds   []uuid.UUID
+	ActorUserIds   []string
 	TraceIds       []string
 	EntityTypes    []string
 	EntityIds      []uuid.UUID
-	CollectionIds  []uuid.UUID
+	CollectionIds  []string
 	Data           []string
 	KafkaOffsets   []int64
 	ChainPositions []int64
@@ -89,6 +90,7 @@ type InsertAuditEventsParams struct {
 	Hashes         [][]byte
 }
 
+// An empty string stands for NULL: the arrays can't hold one.
 func (q *Queries) InsertAuditEvents(ctx context.Context, arg InsertAuditEventsParams) (int64, error) {
 	result, err := q.db.Exec(ctx, insertAuditEvents,
 		arg.KafkaPartition,

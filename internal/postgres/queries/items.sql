@@ -1,0 +1,157 @@
+-- name: CreateItem :one
+-- Checks the role and inserts in one statement. No row: no such collection for this user; a viewer's role comes back without an insert. The
+-- share lock lets other writers in and holds off a deletion of the collection until this transaction ends.
+WITH target AS (
+    SELECT c.id, m.role
+    FROM collections c
+    JOIN memberships m ON m.collection_id = c.id AND m.user_id = @user_id
+    WHERE c.id = @collection_id AND c.deleted_at IS NULL
+    FOR SHARE OF c
+), created AS (
+    INSERT INTO items (id, collection_id, title, content, source_url, created_by, updated_by, created_at, updated_at)
+    SELECT @id, target.id, @title, @content, sqlc.narg(source_url), @user_id, @user_id, @created_at, @created_at
+    FROM target WHERE target.role IN ('owner', 'editor')
+)
+SELECT target.role FROM target;
+
+-- name: CreateTags :exec
+-- In the order of their names, so that two writers that make the same tags cannot deadlock.
+INSERT INTO tags (id, collection_id, name)
+SELECT wanted.id, @collection_id, wanted.name
+FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@names::text[]) AS name) AS wanted
+WHERE NOT EXISTS (SELECT 1 FROM tags t WHERE t.collection_id = @collection_id AND t.name = wanted.name)
+ORDER BY wanted.name
+ON CONFLICT (collection_id, name) DO NOTHING;
+
+-- name: SetItemTags :exec
+-- After CreateTags, as a statement of its own: it must see tags that another transaction committed meanwhile.
+WITH wanted AS (
+    SELECT t.id FROM tags t WHERE t.collection_id = @collection_id AND t.name = ANY(@names::text[])
+), removed AS (
+    DELETE FROM item_tags it WHERE it.item_id = @item_id AND it.tag_id NOT IN (SELECT wanted.id FROM wanted)
+)
+INSERT INTO item_tags (item_id, tag_id)
+SELECT @item_id, wanted.id FROM wanted
+ON CONFLICT DO NOTHING;
+
+-- name: GetItem :one
+-- No row: it does not exist, or the user is no member of its collection.
+SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at, m.role,
+       ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name)::text[] AS tags,
+       coalesce(s.indexed_version, 0)::bigint AS indexed_version
+FROM items i
+JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
+JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = @user_id
+LEFT JOIN item_index_state s ON s.item_id = i.id
+WHERE i.id = @id AND i.deleted_at IS NULL;
+
+-- name: LockItem :one
+-- First statement of every change to an item; GetItem after it then reads what nobody else can change until the commit.
+SELECT i.id FROM items i
+WHERE i.id = @id AND i.deleted_at IS NULL
+  AND EXISTS (SELECT 1 FROM memberships m WHERE m.collection_id = i.collection_id AND m.user_id = @user_id)
+FOR NO KEY UPDATE OF i;
+
+-- name: UpdateItem :one
+UPDATE items SET title = @title, content = @content, source_url = sqlc.narg(source_url), version = version + 1,
+       updated_by = @updated_by, updated_at = @updated_at
+WHERE id = @id
+RETURNING version;
+
+-- name: TouchItem :one
+-- Only tags changed: the text is not written again.
+UPDATE items SET version = version + 1, updated_by = @updated_by, updated_at = @updated_at
+WHERE id = @id
+RETURNING version;
+
+-- name: DeleteItem :one
+UPDATE items SET deleted_at = @deleted_at, version = version + 1, updated_by = @updated_by, updated_at = @deleted_at
+WHERE id = @id
+RETURNING version;
+
+-- name: DeleteItemsOfCollection :many
+-- One step of a collection's deletion; repeated until it returns no row.
+UPDATE items SET deleted_at = @deleted_at, version = version + 1, updated_by = @updated_by, updated_at = @deleted_at
+WHERE id IN (SELECT i.id FROM items i WHERE i.collection_id = @collection_id AND i.deleted_at IS NULL ORDER BY i.id DESC LIMIT @batch_size)
+RETURNING id, version, source_url;
+
+-- name: InsertOutboxMany :copyfrom
+-- For writes that change many aggregates. Rows get ascending ids in the order given.
+INSERT INTO outbox (event_id, aggregate_id, payload, traceparent) VALUES (@event_id, @aggregate_id, @payload, @traceparent);
+
+-- name: ListItems :many
+-- Newest first over all the user's collections, or one of them: the top of each collection's index, merged. The cost grows with the number of
+-- collections and the size of the page, never with the number of items. Tags and search state are joined for the page only.
+WITH page AS (
+    SELECT top.*, m.role
+    FROM memberships m
+    JOIN collections c ON c.id = m.collection_id AND c.deleted_at IS NULL
+    CROSS JOIN LATERAL (
+        SELECT i.id, i.collection_id, i.title, i.source_url, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at
+        FROM items i
+        WHERE i.collection_id = m.collection_id AND i.deleted_at IS NULL AND i.id < @before
+        ORDER BY i.id DESC
+        LIMIT @page_size
+    ) AS top
+    WHERE m.user_id = @user_id AND (sqlc.narg(collection_id)::uuid IS NULL OR m.collection_id = sqlc.narg(collection_id))
+    ORDER BY top.id DESC
+    LIMIT @page_size
+), page_tags AS (
+    SELECT it.item_id, array_agg(t.name ORDER BY t.name) AS tags
+    FROM item_tags it
+    JOIN tags t ON t.id = it.tag_id
+    WHERE it.item_id IN (SELECT page.id FROM page)
+    GROUP BY it.item_id
+)
+SELECT page.id, page.collection_id, page.title, page.source_url, page.version, page.created_by, page.updated_by, page.created_at,
+       page.updated_at, page.role, coalesce(page_tags.tags, '{}')::text[] AS tags, coalesce(s.indexed_version, 0)::bigint AS indexed_version
+FROM page
+LEFT JOIN page_tags ON page_tags.item_id = page.id
+LEFT JOIN item_index_state s ON s.item_id = page.id
+ORDER BY page.id DESC;
+
+-- name: ListItemsByTags :many
+-- As ListItems, for items that have every one of the tags: walks the first tag's index and checks the others.
+WITH page AS (
+    SELECT top.*, m.role
+    FROM memberships m
+    JOIN collections c ON c.id = m.collection_id AND c.deleted_at IS NULL
+    JOIN tags first_tag ON first_tag.collection_id = m.collection_id AND first_tag.name = @first_tag
+    CROSS JOIN LATERAL (
+        SELECT i.id, i.collection_id, i.title, i.source_url, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at
+        FROM item_tags walked
+        JOIN items i ON i.id = walked.item_id AND i.deleted_at IS NULL
+        WHERE walked.tag_id = first_tag.id AND walked.item_id < @before
+          AND NOT EXISTS (
+              SELECT 1 FROM unnest(@other_tags::text[]) AS other (name)
+              WHERE NOT EXISTS (
+                  SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id
+                  WHERE it.item_id = i.id AND t.name = other.name
+              )
+          )
+        ORDER BY walked.item_id DESC
+        LIMIT @page_size
+    ) AS top
+    WHERE m.user_id = @user_id AND (sqlc.narg(collection_id)::uuid IS NULL OR m.collection_id = sqlc.narg(collection_id))
+    ORDER BY top.id DESC
+    LIMIT @page_size
+), page_tags AS (
+    SELECT it.item_id, array_agg(t.name ORDER BY t.name) AS tags
+    FROM item_tags it
+    JOIN tags t ON t.id = it.tag_id
+    WHERE it.item_id IN (SELECT page.id FROM page)
+    GROUP BY it.item_id
+)
+SELECT page.id, page.collection_id, page.title, page.source_url, page.version, page.created_by, page.updated_by, page.created_at,
+       page.updated_at, page.role, coalesce(page_tags.tags, '{}')::text[] AS tags, coalesce(s.indexed_version, 0)::bigint AS indexed_version
+FROM page
+LEFT JOIN page_tags ON page_tags.item_id = page.id
+LEFT JOIN item_index_state s ON s.item_id = page.id
+ORDER BY page.id DESC;
+
+-- name: ListItemStates :many
+-- The truth about a page of search hits: what exists, where it is, and which version search has.
+SELECT i.id, i.collection_id, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version
+FROM items i
+LEFT JOIN item_index_state s ON s.item_id = i.id
+WHERE i.id = ANY(@ids::uuid[]) AND i.deleted_at IS NULL;
