@@ -49,6 +49,19 @@ func (s *State) Port(use string) (int, error) {
 	return 0, fmt.Errorf("no free port for %s on 127.0.0.1", use)
 }
 
+// KnownPort returns the port that is remembered for a use: the one of a running server.
+func (s *State) KnownPort(use string) (int, error) {
+	ports, err := readPorts(s.Path("ports.json"))
+	if err != nil {
+		return 0, err
+	}
+	port, ok := ports[use]
+	if !ok {
+		return 0, fmt.Errorf("no port is remembered for %s", use)
+	}
+	return port, nil
+}
+
 // portsOfOthers returns the ports that other instances remember, so that one that is down keeps its own.
 func (s *State) portsOfOthers() map[int]bool {
 	taken := map[int]bool{}

@@ -223,3 +223,17 @@ func TestEnsurePackagesAcceptsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, EnsurePackages(t.Context(), nil, map[string]string{"sh": "dash", "/bin/sh": "dash"}))
 }
+
+func TestRunKillsTheGroupWithTheContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, "sh", "-c", "sleep 600 & echo started; wait")
+	out := writerFunc(func(b []byte) (int, error) { cancel(); return len(b), nil })
+	cmd.Stdout = out // held open by sleep: Run returns only when the whole group is gone
+	require.Error(t, Run(cmd))
+	require.ErrorIs(t, ctx.Err(), context.Canceled)
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }

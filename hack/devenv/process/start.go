@@ -62,7 +62,7 @@ func (s *State) Start(spec Spec) (*Process, error) {
 	if len(spec.ExtraFiles) > 6 {
 		return nil, fmt.Errorf("start %s: more than six extra files", spec.Name)
 	}
-	log, err := s.openLog(spec.Name)
+	log, err := s.openLog(spec.Name, spec.Credential)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,8 @@ func withoutToken(env []string) []string {
 	return out
 }
 
-func (s *State) openLog(name string) (*os.File, error) {
+// openLog gives the log to the user that the process runs as, so that the process may open it again by name.
+func (s *State) openLog(name string, owner *syscall.Credential) (*os.File, error) {
 	path := s.LogPath(name)
 	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
 		if err := os.Rename(path, path+".1"); err != nil {
@@ -157,6 +158,12 @@ func (s *State) openLog(name string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open log of %s: %w", name, err)
+	}
+	if owner != nil {
+		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("open log of %s: %w", name, err)
+		}
 	}
 	return f, nil
 }
