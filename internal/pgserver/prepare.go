@@ -105,6 +105,19 @@ func Prepare(ctx context.Context, cfg Config) (*Prepared, error) {
 	}, nil
 }
 
+// Attach describes a server that runs already, on cfg.Port, without touching it.
+func Attach(cfg Config) (*Prepared, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	password, err := os.ReadFile(filepath.Join(cfg.DataDir, "password"))
+	if err != nil {
+		return nil, fmt.Errorf("read password: %w", err)
+	}
+	return &Prepared{Port: cfg.Port, URL: databaseURL(string(password), cfg.Port, cfg.Database), database: cfg.Database}, nil
+}
+
 func (cfg Config) withDefaults() (Config, error) {
 	if cfg.DataDir == "" {
 		return cfg, errors.New("no data folder given")

@@ -1,0 +1,193 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/atlas-platform/atlas/hack/devenv/process"
+	"github.com/atlas-platform/atlas/internal/pgserver"
+)
+
+func (u *up) elasticsearch(ctx context.Context, p *process.Progress) (endpoint, error) {
+	if address := u.given("ELASTICSEARCH_URL", elasticsearchName, u.last.ElasticsearchURL); address != "" {
+		return external(ctx, p, "ELASTICSEARCH_URL", address, probeElasticsearch(address, u.Getenv))
+	}
+	if running, ok := u.State.Find(elasticsearchName); ok {
+		port, err := u.State.KnownPort(elasticsearchName)
+		if err != nil {
+			return endpoint{}, err
+		}
+		p.Outcome("already running")
+		return elasticsearchEndpoint(port), u.ready(ctx, running, probeElasticsearch("http://"+onHost(port), noCredentials))
+	}
+	if u.docker {
+		return u.elasticsearchContainer(ctx, p)
+	}
+	port, err := u.State.Port(elasticsearchName)
+	if err != nil {
+		return endpoint{}, err
+	}
+	transport, err := u.State.Port(elasticsearchName + "-transport")
+	if err != nil {
+		return endpoint{}, err
+	}
+	java, err := findJava(ctx, p)
+	if err != nil {
+		return endpoint{}, err
+	}
+	home, err := distribution(ctx, p, elasticsearchName, "920 MB, of which 120 MB are kept", func(dir string) error {
+		return os.Mkdir(filepath.Join(dir, "plugins"), 0o755)
+	})
+	if err != nil {
+		return endpoint{}, err
+	}
+	account, err := pgserver.Unprivileged("nobody")
+	if err != nil {
+		return endpoint{}, err
+	}
+	dir := u.State.Path(elasticsearchName)
+	if err := prepareElasticsearch(home, dir, u.State.LogPath(elasticsearchName), port, transport, account); err != nil {
+		return endpoint{}, err
+	}
+	p.Set("starting")
+	started, err := u.startElasticsearch(ctx, home, dir, java, port, account)
+	if err != nil {
+		return endpoint{}, u.State.WithLog(elasticsearchName, err)
+	}
+	return elasticsearchEndpoint(port), u.startedReady(ctx, started, probeElasticsearch("http://"+onHost(port), noCredentials))
+}
+
+func elasticsearchEndpoint(port int) endpoint {
+	return endpoint{host: "http://" + onHost(port), node: "http://" + atNode(port), ports: []int{port}, how: AsProcess}
+}
+
+func noCredentials(string) string { return "" }
+
+// startElasticsearch runs the launcher, which puts the server into the background, writes its pid and ends. Without
+// that the launcher would stay, a second Java virtual machine that does nothing.
+func (u *up) startElasticsearch(ctx context.Context, home, dir, java string, port int, account *pgserver.Account) (*process.Process, error) {
+	pidFile := filepath.Join(dir, "tmp", "pid")
+	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("start Elasticsearch: %w", err)
+	}
+	launcher, err := u.State.Start(process.Spec{
+		Name: elasticsearchName, Path: "bash", Args: []string{filepath.Join(home, "bin", "elasticsearch-cli"), "-d", "-p", pidFile},
+		Dir: dir, Credential: account.Credential(), StopGrace: 20 * time.Second, Address: onHost(port),
+		Env: []string{
+			"PATH=/usr/bin:/bin", "HOSTNAME=localhost", "LC_ALL=C.UTF-8", "ES_JAVA_HOME=" + filepath.Dir(filepath.Dir(java)),
+			"ES_PATH_CONF=" + filepath.Join(dir, "config"), "ES_TMPDIR=" + filepath.Join(dir, "tmp"),
+			"ES_JAVA_OPTS=-Xms512m -Xmx512m -XX:TieredStopAtLevel=1 -XX:-AlwaysPreTouch", "CLI_NAME=server", "CLI_LIBS=lib/tools/server-cli",
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	select {
+	case <-launcher.Exited():
+	case <-ctx.Done():
+		return nil, errors.Join(fmt.Errorf("start Elasticsearch: %w", ctx.Err()), launcher.Stop(context.WithoutCancel(ctx)))
+	}
+	content, err := os.ReadFile(pidFile)
+	if err != nil {
+		return nil, errors.Join(errors.New("start Elasticsearch: its launcher has ended without starting it"), launcher.Stop(ctx))
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	if err != nil {
+		return nil, errors.Join(errors.New("start Elasticsearch: it has ended at once"), launcher.Stop(ctx))
+	}
+	server, err := u.State.Adopt(elasticsearchName, pid)
+	if err != nil {
+		return nil, errors.Join(err, launcher.Stop(ctx))
+	}
+	return server, nil
+}
+
+// prepareElasticsearch makes the folders that the server writes and its configuration, which is made anew each time.
+func prepareElasticsearch(home, dir, log string, port, transport int, account *pgserver.Account) error {
+	config := filepath.Join(dir, "config")
+	if err := os.RemoveAll(config); err != nil {
+		return fmt.Errorf("configure Elasticsearch: %w", err)
+	}
+	for _, sub := range []string{"config", "data", "logs", "tmp"} {
+		path := filepath.Join(dir, sub)
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return fmt.Errorf("create Elasticsearch's folder: %w", err)
+		}
+		if err := account.Own(path); err != nil {
+			return err
+		}
+	}
+	if err := account.CanTraverse(dir); err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(home, "config", "*"))
+	if err != nil {
+		return fmt.Errorf("configure Elasticsearch: %w", err)
+	}
+	contents := map[string]string{}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return fmt.Errorf("configure Elasticsearch: %w", err)
+		}
+		contents[filepath.Base(file)] = string(content)
+	}
+	contents["elasticsearch.yml"] = nodeConfig(dir, port, transport)
+	contents["log4j2.properties"] = fmt.Sprintf(logConfig, log)
+	contents["jvm.options"] = withoutGCLog(contents["jvm.options"])
+	for name, content := range contents {
+		path := filepath.Join(config, name)
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			return fmt.Errorf("configure Elasticsearch: %w", err)
+		}
+		if err := account.Own(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func nodeConfig(dir string, port, transport int) string {
+	return fmt.Sprintf(`cluster.name: atlas-dev
+node.name: n1
+discovery.type: single-node
+http.host: 127.0.0.1
+http.port: %d
+transport.host: 127.0.0.1
+transport.port: %d
+path.data: %q
+path.logs: %q
+xpack.security.enabled: false
+cluster.routing.allocation.disk.threshold_enabled: false
+`, port, transport, filepath.Join(dir, "data"), filepath.Join(dir, "logs"))
+}
+
+// logConfig sends everything to the one file that `devenv logs` shows.
+const logConfig = `status = error
+appender.file.type = File
+appender.file.name = file
+appender.file.fileName = %s
+appender.file.layout.type = PatternLayout
+appender.file.layout.pattern = [%%d{ISO8601}][%%-5p][%%-25c{1.}] %%m%%n%%ex
+rootLogger.level = info
+rootLogger.appenderRef.file.ref = file
+`
+
+// withoutGCLog drops the garbage collector's log, which nobody reads and which takes up to 2 GB.
+func withoutGCLog(options string) string {
+	var kept strings.Builder
+	for line := range strings.Lines(options) {
+		if !strings.Contains(line, "-Xlog:gc") {
+			kept.WriteString(line)
+		}
+	}
+	return kept.String()
+}

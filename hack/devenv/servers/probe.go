@@ -1,0 +1,130 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/hack/devenv/process"
+)
+
+// probe asks a server once whether it can do its work.
+type probe func(ctx context.Context) error
+
+// await repeats a probe until it succeeds or the time is up. When the server is a process of ours, its end ends the wait.
+func await(ctx context.Context, limit time.Duration, ask probe, p *process.Process) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		attempt, done := context.WithTimeout(ctx, 3*time.Second)
+		err := ask(attempt)
+		done()
+		if err == nil {
+			return nil
+		}
+		if p != nil && !p.Alive() {
+			return errors.New("it has ended before it was ready")
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("not ready within %s: %w", limit, err)
+		case <-tick.C:
+		}
+	}
+}
+
+func probePostgres(databaseURL string) probe {
+	return func(ctx context.Context) error {
+		conn, err := pgx.Connect(ctx, databaseURL)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		_, err = conn.Exec(ctx, "SELECT 1")
+		return err
+	}
+}
+
+func probeKafka(brokers string) probe {
+	return func(context.Context) error {
+		cfg := sarama.NewConfig()
+		cfg.ClientID = "atlas-devenv"
+		cfg.Net.DialTimeout, cfg.Net.ReadTimeout, cfg.Net.WriteTimeout = time.Second, 2*time.Second, 2*time.Second
+		cfg.Metadata.Retry.Max = 0
+		client, err := sarama.NewClient(strings.Split(brokers, ","), cfg)
+		if err != nil {
+			return err
+		}
+		defer client.Close()
+		if len(client.Brokers()) == 0 {
+			return errors.New("the cluster has no brokers yet")
+		}
+		_, err = client.Controller()
+		return err
+	}
+}
+
+// probeElasticsearch uses the credentials that the services would use, when there are any.
+func probeElasticsearch(address string, getenv func(string) string) probe {
+	return func(ctx context.Context) error {
+		first, _, _ := strings.Cut(address, ",")
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(first, "/")+"/_cluster/health?wait_for_status=yellow&timeout=2s", nil)
+		if err != nil {
+			return err
+		}
+		if key := getenv("ELASTICSEARCH_API_KEY"); key != "" {
+			req.Header.Set("Authorization", "ApiKey "+key)
+		} else if user := getenv("ELASTICSEARCH_USERNAME"); user != "" {
+			req.SetBasicAuth(user, getenv("ELASTICSEARCH_PASSWORD"))
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			body, _ := io.ReadAll(io.LimitReader(resp.Body, 500))
+			return fmt.Errorf("cluster health: %s: %s", resp.Status, body)
+		}
+		return nil
+	}
+}
+
+// external checks a server that the user runs. Where its address is this host's loopback, pods get it through a forwarder.
+func external(ctx context.Context, p *process.Progress, variable, address string, ask probe) (endpoint, error) {
+	if err := await(ctx, 10*time.Second, ask, nil); err != nil {
+		return endpoint{}, fmt.Errorf("the server given by %s: %w; unset %s to have one started", variable, err, variable)
+	}
+	p.Outcome("given by %s", variable)
+	e := endpoint{host: address, node: address, how: variable}
+	if u, err := url.Parse(address); err == nil && isLoopback(u.Hostname()) && u.Port() != "" {
+		port, err := strconv.Atoi(u.Port())
+		if err == nil {
+			e.ports = []int{port}
+			u.Host = net.JoinHostPort(NodeAddress, u.Port())
+			e.node = u.String()
+		}
+	}
+	return e, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func atNode(port int) string { return net.JoinHostPort(NodeAddress, strconv.Itoa(port)) }
+
+func onHost(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
