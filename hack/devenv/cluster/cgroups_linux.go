@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -30,12 +31,22 @@ func cgroupDirs(root, name string) []string {
 }
 
 func createCgroups(name string) error {
+	enableControllers(cgroupRoot)
 	for _, dir := range cgroupDirs(cgroupRoot, name) {
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("create the node's control group: %w", err)
 		}
 	}
 	return nil
+}
+
+// enableControllers offers every controller to the groups of a version 2 hierarchy: kubelet wants each of them in its own group. Version 1
+// has no such file, and a controller that can't be had is left to kubelet to complain about.
+func enableControllers(root string) {
+	all, _ := os.ReadFile(filepath.Join(root, "cgroup.controllers"))
+	for _, c := range strings.Fields(string(all)) {
+		_ = os.WriteFile(filepath.Join(root, "cgroup.subtree_control"), []byte("+"+c), 0)
+	}
 }
 
 // removeCgroups removes the groups and those below. Groups stay busy for a moment after their last process was killed.

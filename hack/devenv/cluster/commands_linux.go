@@ -31,7 +31,11 @@ func forwardCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, targets []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
 			defer stop()
-			return runForwarder(ctx, node, inside, targets)
+			listeners, err := inherited(len(targets))
+			if err != nil {
+				return err
+			}
+			return runForwarder(ctx, node, inside, listeners, targets)
 		},
 	}
 	cmd.Flags().IntVar(&node, "node", 0, "pid of the node to end with")

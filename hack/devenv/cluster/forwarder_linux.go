@@ -14,9 +14,10 @@ import (
 // from its first moment on, and so that no port is lost between choosing and binding it.
 const firstListener = 3
 
-// runForwarder passes connections from the listeners that it inherited on to the targets, one for each, until ctx or the node ends.
-// With inside, the connections are opened in the node's network, else in this process's own.
-func runForwarder(ctx context.Context, node int, inside bool, targets []string) error {
+// runForwarder passes connections from each listener on to the target of the same position, until ctx or the node ends. With inside, the
+// connections are opened in the node's network, else in this process's own.
+func runForwarder(ctx context.Context, node int, inside bool, listeners []net.Listener, targets []string) error {
+	defer closeAll(listeners)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	dial := func(ctx context.Context, addr string) (net.Conn, error) {
@@ -43,25 +44,26 @@ func runForwarder(ctx context.Context, node int, inside bool, targets []string) 
 	}
 	all, ctx := errgroup.WithContext(ctx)
 	for i, target := range targets {
-		l, err := inherited(firstListener + i)
-		if err != nil {
-			return err
-		}
 		all.Go(func() error {
-			return relay(ctx, l, func(ctx context.Context) (net.Conn, error) { return dial(ctx, target) })
+			return relay(ctx, listeners[i], func(ctx context.Context) (net.Conn, error) { return dial(ctx, target) })
 		})
 	}
 	return all.Wait()
 }
 
-func inherited(fd int) (net.Listener, error) {
-	f := os.NewFile(uintptr(fd), "listener")
-	defer f.Close() // FileListener keeps a copy
-	l, err := net.FileListener(f)
-	if err != nil {
-		return nil, fmt.Errorf("listener at descriptor %d: %w", fd, err)
+// inherited takes over n listeners from the process that started this one.
+func inherited(n int) ([]net.Listener, error) {
+	listeners := make([]net.Listener, 0, n)
+	for fd := firstListener; fd < firstListener+n; fd++ {
+		f := os.NewFile(uintptr(fd), "listener")
+		l, err := net.FileListener(f)
+		f.Close() // the listener has a copy
+		if err != nil {
+			return nil, fmt.Errorf("listener at descriptor %d: %w", fd, err)
+		}
+		listeners = append(listeners, l)
 	}
-	return l, nil
+	return listeners, nil
 }
 
 // watch returns a channel that is closed when the process ends. A descriptor of the process stays true when the pid is used again.

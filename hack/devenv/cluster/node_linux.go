@@ -133,6 +133,9 @@ func (n *node) start(ctx context.Context, b *builder) (*process.Process, setting
 	if err := n.Down(ctx); err != nil {
 		return nil, settings{}, err
 	}
+	if err := n.state.Create(); err != nil {
+		return nil, settings{}, err
+	}
 	s := settings{Dir: n.dir(), Programs: b.dir, Cgroup: n.cgroup(), Fingerprint: fingerprint(), Snapshotter: "overlayfs"}
 	for program, ref := range map[string]*string{"pause": &s.PauseRef, "coredns": &s.CoreDNSRef} {
 		img, err := images.Pack(program, b.path(program), b.dir)

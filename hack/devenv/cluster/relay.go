@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -27,17 +28,16 @@ func relay(ctx context.Context, l net.Listener, dial dialer) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			// Out of descriptors, or the peer gave up at once: neither is a reason to end all the others.
-			var temporary net.Error
-			if errors.As(err, &temporary) && !errors.Is(err, net.ErrClosed) {
-				slog.WarnContext(ctx, "accept failed", "error", err)
-				select {
-				case <-ctx.Done():
-				case <-time.After(100 * time.Millisecond):
-				}
-				continue
+			if errors.Is(err, net.ErrClosed) {
+				return fmt.Errorf("listener closed by another hand: %w", err)
 			}
-			return err
+			// Out of descriptors, or the peer gave up at once: no reason to end all the other connections.
+			slog.WarnContext(ctx, "accept failed", "error", err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
 		}
 		open.Go(func() { pass(ctx, conn, dial) })
 	}
