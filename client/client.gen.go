@@ -120,15 +120,15 @@ type AuditEntity struct {
 
 // AuditEvent defines model for AuditEvent.
 type AuditEvent struct {
-	ActorUserID *openapi_types.UUID    `json:"actor_user_id"`
-	Data        map[string]interface{} `json:"data"`
-	Entity      AuditEntity            `json:"entity"`
-	EventID     openapi_types.UUID     `json:"event_id"`
-	EventType   string                 `json:"event_type"`
-	OccurredAt  time.Time              `json:"occurred_at"`
-	RecordedAt  time.Time              `json:"recorded_at"`
-	TraceID     *string                `json:"trace_id"`
-	Version     int                    `json:"version"`
+	ActorUserID *openapi_types.UUID `json:"actor_user_id"`
+	Data        json.RawMessage     `json:"data"`
+	Entity      AuditEntity         `json:"entity"`
+	EventID     openapi_types.UUID  `json:"event_id"`
+	EventType   string              `json:"event_type"`
+	OccurredAt  time.Time           `json:"occurred_at"`
+	RecordedAt  time.Time           `json:"recorded_at"`
+	TraceID     *string             `json:"trace_id"`
+	Version     int                 `json:"version"`
 }
 
 // AuditEventList defines model for AuditEventList.
