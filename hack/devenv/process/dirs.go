@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sync"
 )
 
 const (
@@ -79,6 +80,8 @@ type State struct {
 	Instance string
 	// Checkout is the folder that the instance belongs to.
 	Checkout string
+
+	ports sync.Mutex // several servers may be started at the same time
 }
 
 var instanceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$`)

@@ -22,6 +22,8 @@ const (
 // Port returns a port on 127.0.0.1 for a use such as "postgres": the one that was used last time when it is still free,
 // else a new free one, which is remembered. Call it with the state's lock held, and only while the server is down.
 func (s *State) Port(use string) (int, error) {
+	s.ports.Lock()
+	defer s.ports.Unlock()
 	ports, err := readPorts(s.Path("ports.json"))
 	if err != nil {
 		return 0, err

@@ -10,10 +10,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -237,3 +239,23 @@ func TestRunKillsTheGroupWithTheContext(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+func TestPortsChosenAtTheSameTimeDiffer(t *testing.T) {
+	t.Parallel()
+	s := newState(t)
+	var wg sync.WaitGroup
+	for i := range 20 {
+		wg.Go(func() {
+			_, err := s.Port(strconv.Itoa(i))
+			assert.NoError(t, err)
+		})
+	}
+	wg.Wait()
+	seen := map[int]bool{}
+	for i := range 20 {
+		port, err := s.KnownPort(strconv.Itoa(i))
+		require.NoError(t, err)
+		require.False(t, seen[port])
+		seen[port] = true
+	}
+}
