@@ -22,8 +22,6 @@ import (
 	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
-//go:generate go tool -modfile=../../hack/tools/go.mod sqlc generate
-
 //go:embed migrations/*.sql
 var migrations embed.FS
 
