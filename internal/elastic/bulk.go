@@ -1,0 +1,241 @@
+package elastic
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+)
+
+// VersionType tells how Elasticsearch compares an action's version with the document's.
+type VersionType string
+
+const (
+	// VersionExternal lets only a greater version in: for events, which may come late or twice.
+	VersionExternal VersionType = "external"
+	// VersionExternalGTE lets the same version in as well: for deletes and for rewriting a document from the truth.
+	VersionExternalGTE VersionType = "external_gte"
+)
+
+// BulkAction writes or, without a Document, deletes one document.
+type BulkAction struct {
+	ID          string
+	Version     int64
+	VersionType VersionType
+	Document    json.RawMessage
+}
+
+// BulkOutcome is what became of one action.
+type BulkOutcome int
+
+const (
+	// BulkApplied means that the index has this version, or has no such document any more.
+	BulkApplied BulkOutcome = iota
+	// BulkSuperseded means that the index has a newer version, or this one already (409): nothing is left to do.
+	BulkSuperseded
+	// BulkRejected means that Elasticsearch will never take this document, for example because a field does not fit the mapping.
+	BulkRejected
+)
+
+// BulkResult answers for one action, in the order of the actions.
+type BulkResult struct {
+	Outcome BulkOutcome
+	// Reason is Elasticsearch's own for BulkRejected.
+	Reason string
+}
+
+// ErrUnavailable means that Elasticsearch could not do its work now: away, overloaded, or without the index. Trying again may help.
+var ErrUnavailable = errors.New("elasticsearch is not available")
+
+const (
+	defaultBulkBytes = 5 << 20
+	bulkBusyTries    = 5
+)
+
+// BulkWriter writes batches synchronously. It exists because esutil.BulkIndexer drops a whole batch without a word about its items when one
+// flush fails.
+type BulkWriter struct {
+	es       elastictransport.Interface
+	alias    string
+	maxBytes int
+}
+
+// NewBulkWriter makes a writer to the alias. maxBytes bounds the body of one request; 0 means 5 MiB.
+func NewBulkWriter(es elastictransport.Interface, alias string, maxBytes int) *BulkWriter {
+	if maxBytes <= 0 {
+		maxBytes = defaultBulkBytes
+	}
+	return &BulkWriter{es: es, alias: alias, maxBytes: maxBytes}
+}
+
+// Write applies the actions and returns one result for each. An error, which wraps ErrUnavailable unless ctx ended, means that some may not have
+// been applied: with versions, all can be sent again. It waits a little while Elasticsearch says that it is busy.
+func (w *BulkWriter) Write(ctx context.Context, actions []BulkAction) ([]BulkResult, error) {
+	results := make([]BulkResult, len(actions))
+	lines := make([][]byte, len(actions))
+	for i := range actions {
+		line, err := encodeAction(&actions[i])
+		if err != nil {
+			return nil, err
+		}
+		lines[i] = line
+	}
+	for start := 0; start < len(actions); {
+		end, size := start, 0
+		for end < len(actions) && (end == start || size+len(lines[end]) <= w.maxBytes) {
+			size += len(lines[end])
+			end++
+		}
+		if err := w.writeChunk(ctx, actions[start:end], lines[start:end], results[start:end]); err != nil {
+			return nil, err
+		}
+		start = end
+	}
+	return results, nil
+}
+
+func encodeAction(a *BulkAction) ([]byte, error) {
+	type meta struct {
+		ID          string      `json:"_id"`
+		Version     int64       `json:"version"`
+		VersionType VersionType `json:"version_type"`
+	}
+	operation := "index"
+	if a.Document == nil {
+		operation = "delete"
+	}
+	line, err := json.Marshal(map[string]meta{operation: {ID: a.ID, Version: a.Version, VersionType: a.VersionType}})
+	if err != nil {
+		return nil, fmt.Errorf("encode bulk action: %w", err)
+	}
+	line = append(line, '\n')
+	if a.Document != nil {
+		line = append(append(line, a.Document...), '\n')
+	}
+	return line, nil
+}
+
+// writeChunk sends one request, again while Elasticsearch is busy, in halves when the body is too large for it.
+func (w *BulkWriter) writeChunk(ctx context.Context, actions []BulkAction, lines [][]byte, results []BulkResult) error {
+	wait := backoff.NewExponentialBackOff()
+	wait.InitialInterval = 100 * time.Millisecond
+	wait.Reset()
+	for try := 1; ; try++ {
+		status, err := w.send(ctx, actions, lines, results)
+		switch {
+		case err == nil:
+			return nil
+		case status == http.StatusRequestEntityTooLarge && len(actions) > 1:
+			half := len(actions) / 2
+			if err := w.writeChunk(ctx, actions[:half], lines[:half], results[:half]); err != nil {
+				return err
+			}
+			return w.writeChunk(ctx, actions[half:], lines[half:], results[half:])
+		case status == http.StatusRequestEntityTooLarge:
+			results[0] = BulkResult{Outcome: BulkRejected, Reason: fmt.Sprintf("the document of %d bytes is larger than Elasticsearch accepts", len(lines[0]))}
+			return nil
+		case status != http.StatusTooManyRequests || try == bulkBusyTries:
+			return err
+		}
+		timer := time.NewTimer(wait.NextBackOff())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// send makes one request. status is that of the answer or of the first item that failed for a passing reason.
+func (w *BulkWriter) send(ctx context.Context, actions []BulkAction, lines [][]byte, results []BulkResult) (status int, err error) {
+	// require_alias: writing must never create an index that has the alias's name.
+	path := "/" + w.alias + "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by"
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(bytes.Join(lines, nil)))
+	if err != nil {
+		return 0, fmt.Errorf("make bulk request: %w", err)
+	}
+	req.Header.Set("Content-Type", "application/x-ndjson")
+	res, err := w.es.Perform(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return res.StatusCode, fmt.Errorf("%w: bulk request: %w", ErrUnavailable, decodeIndexError(res))
+	}
+	var answer struct {
+		Items []map[string]bulkItem `json:"items"`
+	}
+	if err := json.NewDecoder(res.Body).Decode(&answer); err != nil {
+		return 0, fmt.Errorf("%w: decode bulk answer: %w", ErrUnavailable, err)
+	}
+	if len(answer.Items) != len(actions) {
+		return 0, fmt.Errorf("%w: bulk answer has %d items for %d actions", ErrUnavailable, len(answer.Items), len(actions))
+	}
+	for i, byOperation := range answer.Items {
+		for _, item := range byOperation { // exactly one
+			result, ok := item.result(actions[i].Document == nil)
+			if !ok {
+				return item.Status, fmt.Errorf("%w: item answered %d: %s", ErrUnavailable, item.Status, item.reason())
+			}
+			results[i] = result
+		}
+	}
+	return http.StatusOK, nil
+}
+
+type bulkItem struct {
+	Status int        `json:"status"`
+	Error  *bulkError `json:"error"`
+}
+
+type bulkError struct {
+	Type     string     `json:"type"`
+	Reason   string     `json:"reason"`
+	CausedBy *bulkError `json:"caused_by"`
+}
+
+// aboutIndex tells whether a bad request is the index's fault, not the document's: somebody will mend it.
+func (e *bulkError) aboutIndex() bool {
+	return e.Type == "index_closed_exception" || strings.Contains(e.Reason, "no write index")
+}
+
+// result returns false for a failure that may pass.
+func (i bulkItem) result(isDelete bool) (BulkResult, bool) {
+	switch {
+	case i.Status < http.StatusBadRequest:
+		return BulkResult{Outcome: BulkApplied}, true
+	case i.Status == http.StatusConflict:
+		return BulkResult{Outcome: BulkSuperseded}, true
+	case i.Status == http.StatusNotFound && isDelete && i.Error == nil:
+		return BulkResult{Outcome: BulkApplied}, true // there was no such document; with an error, there is no such index
+	case i.Error != nil && i.Error.aboutIndex():
+		return BulkResult{}, false
+	case i.Status == http.StatusBadRequest || i.Status == http.StatusRequestEntityTooLarge:
+		return BulkResult{Outcome: BulkRejected, Reason: i.reason()}, true
+	}
+	return BulkResult{}, false
+}
+
+func (i bulkItem) reason() string {
+	if i.Error == nil {
+		return "status " + strconv.Itoa(i.Status)
+	}
+	text := i.Error.Type + ": " + i.Error.Reason
+	for cause := i.Error.CausedBy; cause != nil; cause = cause.CausedBy {
+		text += ": " + cause.Reason
+	}
+	return text
+}

@@ -1,0 +1,166 @@
+// Package indexing brings items from PostgreSQL, the truth, into the search index: it fetches them in batches, writes them with their row's
+// version, and records what the index has. It can be repeated at will.
+package indexing
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
+)
+
+// fetchSize bounds how many items are in memory at once.
+const fetchSize = 200
+
+// Target is an item to bring up to date.
+type Target struct {
+	ItemID uuid.UUID
+	// Version is the newest version that the caller knows of. It is used only for the delete of an item that has no row any more.
+	Version int64
+}
+
+// Rejection is an item that Elasticsearch will never take as it is.
+type Rejection struct {
+	ItemID  uuid.UUID
+	Version int64
+	Reason  string
+}
+
+// Document is an item as the index has it.
+type Document struct {
+	ID           uuid.UUID `json:"id"`
+	CollectionID uuid.UUID `json:"collection_id"`
+	Title        string    `json:"title"`
+	Content      string    `json:"content"`
+	Tags         []string  `json:"tags"`
+	SourceURL    *string   `json:"source_url,omitempty"`
+	CreatedBy    uuid.UUID `json:"created_by"`
+	CreatedAt    time.Time `json:"created_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
+	Version      int64     `json:"version"`
+}
+
+// Indexer writes to one alias.
+type Indexer struct {
+	queries *db.Queries
+	bulk    *elastic.BulkWriter
+}
+
+// New makes an indexer.
+func New(pool *pgxpool.Pool, es elastictransport.Interface, alias string) *Indexer {
+	return &Indexer{queries: db.New(pool), bulk: elastic.NewBulkWriter(es, alias, 0)}
+}
+
+// Sync makes the index have the current state of each target: the item, or nothing when it or its collection is deleted. An index that has the
+// same version already is left alone. An error means that nothing is certain and that the same call should be made again.
+func (x *Indexer) Sync(ctx context.Context, targets []Target) ([]Rejection, error) {
+	return x.each(ctx, targets, elastic.VersionExternal)
+}
+
+// Rewrite is Sync, but also replaces a document of the same version: it mends an index whose documents are wrong.
+func (x *Indexer) Rewrite(ctx context.Context, targets []Target) ([]Rejection, error) {
+	return x.each(ctx, targets, elastic.VersionExternalGTE)
+}
+
+// Page returns the next size items of a collection after the given id, deleted ones included; start after uuid.Nil.
+func (x *Indexer) Page(ctx context.Context, collectionID, after uuid.UUID, size int32) ([]Target, error) {
+	rows, err := x.queries.CollectionItemIDs(ctx, collectionID, after, size)
+	if err != nil {
+		return nil, fmt.Errorf("list the items of a collection: %w", err)
+	}
+	targets := make([]Target, len(rows))
+	for i, row := range rows {
+		targets[i] = Target{ItemID: row.ID, Version: row.Version}
+	}
+	return targets, nil
+}
+
+func (x *Indexer) each(ctx context.Context, targets []Target, versionType elastic.VersionType) ([]Rejection, error) {
+	// In id order, so that two indexers that record the same items can't deadlock; the newest version of each.
+	targets = slices.Clone(targets)
+	slices.SortFunc(targets, func(a, b Target) int {
+		if c := bytes.Compare(a.ItemID[:], b.ItemID[:]); c != 0 {
+			return c
+		}
+		return int(b.Version - a.Version)
+	})
+	targets = slices.CompactFunc(targets, func(a, b Target) bool { return a.ItemID == b.ItemID })
+	var rejections []Rejection
+	for chunk := range slices.Chunk(targets, fetchSize) {
+		more, err := x.chunk(ctx, chunk, versionType)
+		if err != nil {
+			return nil, err
+		}
+		rejections = append(rejections, more...)
+	}
+	return rejections, nil
+}
+
+func (x *Indexer) chunk(ctx context.Context, targets []Target, versionType elastic.VersionType) ([]Rejection, error) {
+	ids := make([]uuid.UUID, len(targets))
+	for i, t := range targets {
+		ids[i] = t.ItemID
+	}
+	rows, err := x.queries.ItemsForIndexing(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("fetch items: %w", err)
+	}
+	byID := make(map[uuid.UUID]*db.ItemsForIndexingRow, len(rows))
+	for i := range rows {
+		byID[rows[i].ID] = &rows[i]
+	}
+	actions := make([]elastic.BulkAction, len(targets))
+	for i, t := range targets {
+		if actions[i], err = action(t, byID[t.ItemID], versionType); err != nil {
+			return nil, err
+		}
+	}
+	results, err := x.bulk.Write(ctx, actions)
+	if err != nil {
+		return nil, fmt.Errorf("write to the index: %w", err)
+	}
+	var rejections []Rejection
+	var indexed []uuid.UUID
+	var versions []int64
+	for i, result := range results {
+		if result.Outcome == elastic.BulkRejected {
+			rejections = append(rejections, Rejection{ItemID: ids[i], Version: actions[i].Version, Reason: result.Reason})
+			continue
+		}
+		indexed, versions = append(indexed, ids[i]), append(versions, actions[i].Version)
+	}
+	if err := x.queries.RecordIndexed(ctx, indexed, versions); err != nil {
+		return nil, fmt.Errorf("record the indexed versions: %w", err)
+	}
+	return rejections, nil
+}
+
+func action(t Target, row *db.ItemsForIndexingRow, versionType elastic.VersionType) (elastic.BulkAction, error) {
+	a := elastic.BulkAction{ID: t.ItemID.String(), VersionType: versionType}
+	if row == nil || row.Deleted {
+		// The document may have the very version of the delete: a deleted collection does not bump its items.
+		a.Version, a.VersionType = max(t.Version, 1), elastic.VersionExternalGTE
+		if row != nil {
+			a.Version = row.Version
+		}
+		return a, nil
+	}
+	document, err := json.Marshal(Document{
+		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, Tags: row.Tags, SourceURL: row.SourceUrl,
+		CreatedBy: row.CreatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version,
+	})
+	if err != nil {
+		return a, fmt.Errorf("encode item: %w", err)
+	}
+	a.Version, a.Document = row.Version, document
+	return a, nil
+}

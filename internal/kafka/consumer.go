@@ -1,0 +1,181 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Poison is a message that can never be handled, however often it is tried.
+type Poison struct {
+	Message *sarama.ConsumerMessage
+	Reason  string
+}
+
+// Handler does the work of one batch: messages of one partition, in offset order. It may be given the same messages again.
+//
+// An error means that a dependency is away: the same batch is tried again until it succeeds. The messages that Handle returns go to the
+// dead-letter topic. Handle stops soon after ctx is done: then the partition belongs to another consumer.
+type Handler interface {
+	Handle(ctx context.Context, batch []*sarama.ConsumerMessage) ([]Poison, error)
+}
+
+// HandlerFunc is a function that is a Handler.
+type HandlerFunc func(ctx context.Context, batch []*sarama.ConsumerMessage) ([]Poison, error)
+
+// Handle calls f.
+func (f HandlerFunc) Handle(ctx context.Context, batch []*sarama.ConsumerMessage) ([]Poison, error) {
+	return f(ctx, batch)
+}
+
+// Options set up a Consumer. Brokers, Topic and Group are required; a zero value elsewhere means the default.
+type Options struct {
+	Brokers  []string
+	Topic    string
+	Group    string
+	ClientID string // default: the group's name
+
+	MaxMessages int           // messages in a batch; default 500
+	MaxBytes    int           // bytes of keys and values in a batch; default 4 MiB
+	MaxWait     time.Duration // how long a batch that is not full waits for more; default 20 ms
+
+	RetryInitial time.Duration // first wait after a failed batch; default 100 ms
+	RetryMax     time.Duration // longest wait between two tries; default 10 s
+
+	Logger     *slog.Logger          // default: none
+	Registerer prometheus.Registerer // default: none
+}
+
+func (o Options) withDefaults() Options {
+	setDefault(&o.ClientID, o.Group)
+	setDefault(&o.MaxMessages, 500)
+	setDefault(&o.MaxBytes, 4<<20)
+	setDefault(&o.MaxWait, 20*time.Millisecond)
+	setDefault(&o.RetryInitial, 100*time.Millisecond)
+	setDefault(&o.RetryMax, 10*time.Second)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Logger = o.Logger.With("group", o.Group, "topic", o.Topic)
+	return o
+}
+
+func setDefault[T comparable](v *T, value T) {
+	var zero T
+	if *v == zero {
+		*v = value
+	}
+}
+
+// Consumer is one member of a consumer group.
+type Consumer struct {
+	opts    Options
+	handler Handler
+	metrics *metrics
+	joined  atomic.Bool
+	failure atomic.Pointer[error]
+}
+
+// NewConsumer makes a consumer; Run connects it.
+func NewConsumer(opts Options, handler Handler) *Consumer {
+	opts = opts.withDefaults()
+	return &Consumer{opts: opts, handler: handler, metrics: newMetrics(opts.Registerer, opts.Group)}
+}
+
+// Ready tells whether the consumer is a member of its group and its last batch was not refused by a dependency.
+func (c *Consumer) Ready(context.Context) error {
+	if err := c.failure.Load(); err != nil {
+		return *err
+	}
+	if !c.joined.Load() {
+		return errors.New("not a member of the consumer group yet")
+	}
+	return nil
+}
+
+// Run consumes until ctx is done, then finishes or abandons the batch at hand, leaves the group and returns nil. It waits for brokers that are
+// away; it never gives up.
+func (c *Consumer) Run(ctx context.Context) error {
+	retry := c.newBackoff()
+	for ctx.Err() == nil {
+		if err := c.session(ctx, retry); err != nil && ctx.Err() == nil {
+			c.fail(err)
+			c.opts.Logger.WarnContext(ctx, "consumer lost Kafka, will reconnect", "error", err)
+			_ = pause(ctx, retry.NextBackOff()) // ctx is looked at above
+		}
+	}
+	return nil
+}
+
+// session connects, joins and consumes until something breaks.
+func (c *Consumer) session(ctx context.Context, retry *backoff.ExponentialBackOff) error {
+	client, err := sarama.NewClient(c.opts.Brokers, c.groupConfig())
+	if err != nil {
+		return fmt.Errorf("connect to Kafka: %w", err)
+	}
+	defer ignoreClose(client)
+	letters, err := newDeadLetters(c.opts)
+	if err != nil {
+		return err
+	}
+	defer ignoreClose(letters)
+	group, err := sarama.NewConsumerGroupFromClient(c.opts.Group, client)
+	if err != nil {
+		return fmt.Errorf("make the consumer group: %w", err)
+	}
+	logged := make(chan struct{})
+	go func() {
+		defer close(logged)
+		for err := range group.Errors() {
+			c.opts.Logger.WarnContext(ctx, "consumer group error", "error", err)
+		}
+	}()
+	defer func() {
+		c.joined.Store(false)
+		if err := group.Close(); err != nil {
+			c.opts.Logger.WarnContext(ctx, "leaving the consumer group failed", "error", err)
+		}
+		<-logged
+	}()
+	for ctx.Err() == nil {
+		// Consume returns at every rebalance.
+		if err := group.Consume(ctx, []string{c.opts.Topic}, &member{consumer: c, letters: letters, retry: retry}); err != nil {
+			return fmt.Errorf("consume: %w", err)
+		}
+	}
+	return nil
+}
+
+func (c *Consumer) groupConfig() *sarama.Config {
+	cfg := NewConfig(c.opts.ClientID)
+	cfg.Consumer.Return.Errors = true
+	cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
+	// Offsets are committed by the batch loop, never by a timer.
+	cfg.Consumer.Offsets.AutoCommit.Enable = false
+	// A commit waits behind the fetch that is parked at the broker: this bounds the wait.
+	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
+	cfg.Consumer.Fetch.Default = 1 << 20
+	// Sticky, not cooperative: with the cooperative protocol a revoked claim ends without its session's context, so that a batch that
+	// waits for a dependency could not be interrupted.
+	cfg.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategySticky()}
+	cfg.Consumer.Group.Session.Timeout = 10 * time.Second
+	cfg.Consumer.Group.Heartbeat.Interval = 2 * time.Second
+	return cfg
+}
+
+func (c *Consumer) newBackoff() *backoff.ExponentialBackOff {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval = c.opts.RetryInitial, c.opts.RetryMax
+	b.Reset()
+	return b
+}
+
+func (c *Consumer) fail(err error) { c.failure.Store(&err) }
+func (c *Consumer) recover()       { c.failure.Store(nil) }

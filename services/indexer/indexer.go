@@ -1,0 +1,176 @@
+// Package indexer consumes domain events and keeps the search index in step with PostgreSQL. An event only says which item to look at: the
+// document is always made from the current row.
+package indexer
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/elastic/go-elasticsearch/v8"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/indexing"
+	"github.com/atlas-platform/atlas/internal/kafka"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+)
+
+// pageSize is how many items of a deleted collection are removed at once.
+const pageSize = 500
+
+// Config is the role's configuration.
+type Config struct {
+	config.Database
+	config.Kafka
+	config.Elasticsearch
+	config.Ops
+	config.Log
+	GroupPrefix string `env:"KAFKA_GROUP_PREFIX" envDefault:"atlas" help:"the consumer group is <prefix>-indexer"`
+}
+
+// Deps are what the indexer uses; Registerer may be nil.
+type Deps struct {
+	Logger        *slog.Logger
+	Pool          *pgxpool.Pool
+	Elasticsearch *elasticsearch.Client
+	Registerer    prometheus.Registerer
+}
+
+// Service is the indexer.
+type Service struct {
+	cfg      Config
+	deps     Deps
+	items    *indexing.Indexer
+	consumer *kafka.Consumer
+	age      prometheus.Histogram
+}
+
+// New makes the indexer; Run starts it.
+func New(cfg Config, deps Deps) *Service {
+	s := &Service{
+		cfg: cfg, deps: deps, items: indexing.New(deps.Pool, deps.Elasticsearch, cfg.Index),
+		age: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "atlas_indexer_event_age_seconds", Help: "Time from an event's occurrence until the index has it.",
+			Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 11),
+		}),
+	}
+	if deps.Registerer != nil {
+		deps.Registerer.MustRegister(s.age)
+	}
+	s.consumer = kafka.NewConsumer(kafka.Options{
+		Brokers: cfg.Brokers, Topic: cfg.Topic, Group: cfg.GroupPrefix + "-indexer", ClientID: "atlas-indexer",
+		Logger: deps.Logger, Registerer: deps.Registerer,
+	}, s)
+	return s
+}
+
+// Run consumes until ctx is done and the batch at hand is finished or given back.
+func Run(ctx context.Context, cfg Config, deps Deps) error { return New(cfg, deps).Run(ctx) }
+
+// Run consumes until ctx is done.
+func (s *Service) Run(ctx context.Context) error { return s.consumer.Run(ctx) }
+
+// Checks are the role's readiness checks.
+func (s *Service) Checks() map[string]telemetry.Check {
+	return map[string]telemetry.Check{
+		"database":      s.deps.Pool.Ping,
+		"kafka":         s.consumer.Ready,
+		"elasticsearch": func(ctx context.Context) error { return elastic.Ping(ctx, s.deps.Elasticsearch, s.cfg.Index) },
+	}
+}
+
+var _ kafka.Handler = (*Service)(nil)
+
+// work is what a batch asks for, collapsed: each item once, with the newest message about it.
+type work struct {
+	items       map[uuid.UUID]itemWork
+	collections map[uuid.UUID]struct{}
+	events      []event.Envelope
+	poison      []kafka.Poison
+}
+
+type itemWork struct {
+	version int64
+	message *sarama.ConsumerMessage
+}
+
+// Handle implements kafka.Handler.
+func (s *Service) Handle(ctx context.Context, batch []*sarama.ConsumerMessage) ([]kafka.Poison, error) {
+	w := plan(batch)
+	targets := make([]indexing.Target, 0, len(w.items))
+	for id, item := range w.items {
+		targets = append(targets, indexing.Target{ItemID: id, Version: item.version})
+	}
+	rejections, err := s.items.Sync(ctx, targets)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range rejections {
+		w.poison = append(w.poison, kafka.Poison{Message: w.items[r.ItemID].message, Reason: "refused by Elasticsearch: " + r.Reason})
+	}
+	for id := range w.collections {
+		if err := s.removeCollection(ctx, id); err != nil {
+			return nil, err
+		}
+	}
+	now := time.Now()
+	for i := range w.events {
+		s.age.Observe(now.Sub(w.events[i].OccurredAt).Seconds())
+	}
+	return w.poison, nil
+}
+
+func plan(batch []*sarama.ConsumerMessage) work {
+	w := work{items: map[uuid.UUID]itemWork{}, collections: map[uuid.UUID]struct{}{}}
+	for _, msg := range batch {
+		e, err := event.Decode(msg.Value)
+		if err != nil {
+			w.poison = append(w.poison, kafka.Poison{Message: msg, Reason: err.Error()})
+			continue
+		}
+		switch e.EventType {
+		case event.ItemCreated, event.ItemUpdated, event.ItemDeleted:
+			var data event.ItemData
+			if err := json.Unmarshal(e.Data, &data); err != nil {
+				w.poison = append(w.poison, kafka.Poison{Message: msg, Reason: fmt.Sprintf("decode data of %s: %v", e.EventType, err)})
+				continue
+			}
+			if old, ok := w.items[e.Entity.ID]; !ok || data.EntityVersion >= old.version {
+				w.items[e.Entity.ID] = itemWork{version: data.EntityVersion, message: msg}
+			}
+		case event.CollectionDeleted:
+			w.collections[e.Entity.ID] = struct{}{}
+		default:
+			continue // not about documents, or newer than this program
+		}
+		w.events = append(w.events, e)
+	}
+	return w
+}
+
+// removeCollection takes every item of a deleted collection out of the index. The rows tell what to do, so an event that comes before its
+// collection's delete is visible, or after a restore, does no harm.
+func (s *Service) removeCollection(ctx context.Context, id uuid.UUID) error {
+	after := uuid.Nil
+	for {
+		targets, err := s.items.Page(ctx, id, after, pageSize)
+		if err != nil {
+			return err
+		}
+		if len(targets) == 0 {
+			return nil
+		}
+		if _, err := s.items.Sync(ctx, targets); err != nil { // a delete is never rejected
+			return err
+		}
+		after = targets[len(targets)-1].ItemID
+	}
+}

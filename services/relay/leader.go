@@ -1,0 +1,157 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/atlas-platform/atlas/internal/postgres/db"
+)
+
+const (
+	backlogInterval = 5 * time.Second
+	pruneBatch      = 5000
+)
+
+// leader publishes on the connection that holds the lock: when the connection dies, so does every query that could publish more.
+type leader struct {
+	relay    *Relay
+	queries  *db.Queries
+	producer sarama.SyncProducer
+	healthy  func()
+
+	lastBacklog time.Time
+	lastPrune   time.Time
+}
+
+func (l *leader) run(ctx context.Context) error {
+	ticker := time.NewTicker(l.relay.cfg.PollInterval)
+	defer ticker.Stop()
+	for {
+		fetched, err := l.publish(ctx)
+		if err != nil {
+			return err
+		}
+		l.healthy()
+		l.relay.failure.Store(nil)
+		if err := l.upkeep(ctx); err != nil {
+			return err
+		}
+		if fetched == int(l.relay.cfg.BatchSize) {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			continue // there is more
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		case <-l.relay.nudges:
+		}
+	}
+}
+
+// publish sends one batch and marks what was acknowledged. It returns how many rows it found.
+func (l *leader) publish(ctx context.Context) (int, error) {
+	rows, err := l.queries.UnpublishedOutbox(ctx, l.relay.cfg.BatchSize)
+	if err != nil {
+		return 0, fmt.Errorf("read the outbox: %w", err)
+	}
+	for _, wave := range waves(rows) {
+		published, sendErr := l.send(wave)
+		if len(published) > 0 {
+			// What Kafka has is marked even when ctx is done meanwhile: that spares the consumers a duplicate.
+			err := l.mark(context.WithoutCancel(ctx), published)
+			if err != nil {
+				return 0, errors.Join(sendErr, err)
+			}
+		}
+		if sendErr != nil {
+			return 0, sendErr
+		}
+	}
+	return len(rows), nil
+}
+
+func (l *leader) mark(ctx context.Context, ids []int64) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := l.queries.MarkPublished(ctx, ids); err != nil {
+		return fmt.Errorf("mark events as published: %w", err)
+	}
+	l.relay.metrics.published.Add(float64(len(ids)))
+	return nil
+}
+
+// send returns the ids of the rows that Kafka acknowledged.
+func (l *leader) send(wave []db.UnpublishedOutboxRow) ([]int64, error) {
+	messages := make([]*sarama.ProducerMessage, len(wave))
+	for i := range wave {
+		messages[i] = message(l.relay.cfg.Topic, &wave[i])
+	}
+	err := l.producer.SendMessages(messages)
+	failed := map[*sarama.ProducerMessage]struct{}{}
+	var perMessage sarama.ProducerErrors
+	switch {
+	case errors.As(err, &perMessage):
+		for _, e := range perMessage {
+			failed[e.Msg] = struct{}{}
+		}
+		err = fmt.Errorf("publish to Kafka: %w: %d of %d, first: %w", errPartial, len(perMessage), len(wave), perMessage[0].Err)
+	case err != nil:
+		return nil, fmt.Errorf("publish to Kafka: %w", err)
+	}
+	published := make([]int64, 0, len(wave))
+	for i, m := range messages {
+		if _, bad := failed[m]; !bad {
+			published = append(published, wave[i].ID)
+		}
+	}
+	return published, err
+}
+
+// waves cuts a batch so that no wave holds two events of one aggregate: the first wave has each aggregate's oldest event, the second its next,
+// and so on. A wave is sent after the one before it was acknowledged in full. So an event that fails can't be overtaken by a later one of its
+// aggregate, although Kafka's client may fail one message of a request and deliver the next.
+func waves(rows []db.UnpublishedOutboxRow) [][]db.UnpublishedOutboxRow {
+	seen := make(map[[16]byte]int, len(rows))
+	var out [][]db.UnpublishedOutboxRow
+	for _, row := range rows {
+		n := seen[row.AggregateID]
+		seen[row.AggregateID] = n + 1
+		if n == len(out) {
+			out = append(out, nil)
+		}
+		out[n] = append(out[n], row)
+	}
+	return out
+}
+
+// upkeep reports the backlog and prunes, now and then.
+func (l *leader) upkeep(ctx context.Context) error {
+	now := time.Now()
+	if now.Sub(l.lastBacklog) >= backlogInterval {
+		l.lastBacklog = now
+		backlog, err := l.queries.OutboxBacklog(ctx)
+		if err != nil {
+			return fmt.Errorf("measure the outbox: %w", err)
+		}
+		l.relay.metrics.backlog(float64(backlog.Depth), backlog.OldestAgeSeconds)
+	}
+	if now.Sub(l.lastPrune) < l.relay.cfg.PruneInterval {
+		return nil
+	}
+	pruned, err := l.queries.PruneOutbox(ctx, now.Add(-l.relay.cfg.Retention), pruneBatch)
+	if err != nil {
+		return fmt.Errorf("prune the outbox: %w", err)
+	}
+	l.relay.metrics.pruned.Add(float64(pruned))
+	if pruned < pruneBatch { // else: more of it after the next poll, so that publishing is never held up for long
+		l.lastPrune = now
+	}
+	return nil
+}

@@ -1,0 +1,40 @@
+package relay
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	leading   prometheus.Gauge
+	depth     prometheus.Gauge
+	oldest    prometheus.Gauge
+	published prometheus.Counter
+	pruned    prometheus.Counter
+}
+
+func newMetrics(registerer prometheus.Registerer) *metrics {
+	m := &metrics{
+		leading: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "atlas_relay_leading", Help: "1 while this relay is the one that publishes.",
+		}),
+		depth: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "atlas_outbox_depth", Help: "Events that wait to be published, counted up to 100000; reported by the leading relay.",
+		}),
+		oldest: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "atlas_outbox_oldest_age_seconds", Help: "Age of the oldest event that waits to be published; reported by the leading relay.",
+		}),
+		published: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "atlas_relay_published_total", Help: "Events published to Kafka.",
+		}),
+		pruned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "atlas_relay_pruned_total", Help: "Published rows removed from the outbox.",
+		}),
+	}
+	if registerer != nil {
+		registerer.MustRegister(m.leading, m.depth, m.oldest, m.published, m.pruned)
+	}
+	return m
+}
+
+func (m *metrics) backlog(depth, oldestSeconds float64) {
+	m.depth.Set(depth)
+	m.oldest.Set(oldestSeconds)
+}
