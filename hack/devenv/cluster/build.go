@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -10,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"time"
 
 	"github.com/atlas-platform/atlas/hack/devenv/process"
 )
@@ -65,7 +65,7 @@ func newBuilder(ctx context.Context, root, cache string, console *process.Consol
 	}
 	modules := filepath.Join(root, "hack", "devenv", "cluster")
 	sum := sha256.New()
-	fmt.Fprintln(sum, strings.TrimSpace(string(goVersion)), runtime.GOARCH, ldflags())
+	fmt.Fprintln(sum, strings.TrimSpace(string(goVersion)), runtime.GOOS, runtime.GOARCH, ldflags())
 	for _, f := range []string{"k8s/go.mod", "k8s/go.sum", "coredns/go.mod", "coredns/go.sum", "coredns/main.go", "pause/go.mod", "pause/main.go"} {
 		content, err := os.ReadFile(filepath.Join(modules, filepath.FromSlash(f)))
 		if err != nil {
@@ -103,7 +103,7 @@ func (b *builder) one(ctx context.Context, p program) error {
 	if _, err := os.Stat(out); err == nil {
 		return nil // built by another run, while this one waited
 	}
-	return b.console.Step(ctx, "build "+p.name, func(ctx context.Context, progress *process.Progress) error {
+	return b.console.Step(ctx, "Build "+p.name, func(ctx context.Context, progress *process.Progress) error {
 		progress.Set("compiling (only the first time)")
 		progress.Outcome("built")
 		return b.compile(ctx, p, out)
@@ -116,11 +116,11 @@ func (b *builder) compile(ctx context.Context, p program, out string) error {
 	defer os.Remove(tmp)
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags(), "-o", tmp, p.pkg)
 	cmd.Dir = filepath.Join(b.modules, p.module)
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOOS=linux", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false")
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // lets go end its compilers
-	cmd.WaitDelay = 10 * time.Second
-	if msg, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build %s: %w\n%s", p.pkg, err, strings.TrimSpace(string(msg)))
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false")
+	var msg bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &msg, &msg
+	if err := process.Run(cmd); err != nil {
+		return fmt.Errorf("go build %s: %w\n%s", p.pkg, err, strings.TrimSpace(msg.String()))
 	}
 	return os.Rename(tmp, out)
 }

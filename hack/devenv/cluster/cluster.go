@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
@@ -34,7 +33,7 @@ type Cluster interface {
 type Info struct {
 	Kubeconfig string // administrator's, for use on the host
 	Kubectl    string // a kubectl of the cluster's version
-	NodeIP     string // where pods reach each server, at the port it has on 127.0.0.1
+	NodeIP     string // where pods reach each server, at the port it has on 127.0.0.1; empty with kind
 }
 
 // Status is what `devenv status` shows.
@@ -45,8 +44,11 @@ type Status struct {
 	Detail  string // why it isn't
 }
 
-// Open returns the cluster of an instance: the one it has, else kind when a Docker engine answers and kind is installed, else a node of
-// its own. Nothing is started yet.
+// installKind is what a user has to type.
+const installKind = "go install sigs.k8s.io/kind@v0.33.0"
+
+// Open returns the cluster of an instance: the one it has, else kind when a Docker engine answers, else a node of its own. Nothing is
+// started yet. The servers decide in the same way: those in containers are reached on kind's network only.
 func Open(ctx context.Context, state *process.State, console *process.Console) (Cluster, error) {
 	if _, err := os.Stat(state.Path(kindMarker)); err == nil {
 		return newKind(state, console), nil
@@ -55,12 +57,10 @@ func Open(ctx context.Context, state *process.State, console *process.Console) (
 		return newNode(state, console)
 	}
 	if dockerAnswers(ctx) {
-		if _, err := exec.LookPath("kind"); err == nil {
-			return newKind(state, console), nil
+		if _, err := exec.LookPath("kind"); err != nil {
+			return nil, errors.New("a Docker engine answers, but kind is not installed; type: " + installKind)
 		}
-		if runtime.GOOS != "linux" || os.Geteuid() != 0 {
-			return nil, errors.New("a Docker engine answers, but kind is not installed; type: go install sigs.k8s.io/kind@latest")
-		}
+		return newKind(state, console), nil
 	}
 	return newNode(state, console)
 }

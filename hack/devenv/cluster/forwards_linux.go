@@ -20,16 +20,8 @@ const (
 	maxServers = 6
 )
 
-// forwardServers makes servers on the loopback answer at another address of the host too.
-func forwardServers(ctx context.Context, state *process.State, ip string, servers map[string]int) error {
-	return openServers(ctx, state, 0, ip, servers, func(addr string) (net.Listener, error) {
-		var lc net.ListenConfig
-		return lc.Listen(ctx, "tcp4", addr)
-	})
-}
-
 // openServers starts a forwarder from each server's port at ip, where listen listens, to the same port at 127.0.0.1. One that has the same
-// servers already stays. With a node's pid it ends when the node does.
+// servers already stays.
 func openServers(
 	ctx context.Context, state *process.State, node int, ip string, servers map[string]int, listen func(addr string) (net.Listener, error),
 ) error {

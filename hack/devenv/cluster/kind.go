@@ -2,11 +2,10 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
-	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -39,6 +38,10 @@ func (k *kind) kubeconfig() string   { return k.state.Path("kubeconfig") }
 
 // Up implements Cluster.
 func (k *kind) Up(ctx context.Context, servers map[string]int) (*Info, error) {
+	if len(servers) > 0 { // those in containers are on kind's network, where pods reach them by name
+		return nil, fmt.Errorf("pods in kind can't reach servers at 127.0.0.1 (%s): give addresses that containers can reach",
+			strings.Join(slices.Sorted(maps.Keys(servers)), ", "))
+	}
 	if err := k.state.Create(); err != nil {
 		return nil, err
 	}
@@ -46,7 +49,7 @@ func (k *kind) Up(ctx context.Context, servers map[string]int) (*Info, error) {
 	if err := k.findKubectl(ctx, info); err != nil {
 		return nil, err
 	}
-	err := k.console.Step(ctx, "kubernetes (kind)", func(ctx context.Context, p *process.Progress) error {
+	err := k.console.Step(ctx, "Kubernetes (kind)", func(ctx context.Context, p *process.Progress) error {
 		// The marker comes first: Down must find a cluster whose creation was interrupted.
 		if err := process.WriteFile(k.state.Path(kindMarker), []byte("{}\n"), 0o600); err != nil {
 			return err
@@ -57,11 +60,9 @@ func (k *kind) Up(ctx context.Context, servers map[string]int) (*Info, error) {
 		}
 		if st.Ready {
 			p.Outcome("already running")
-		} else if err := k.create(ctx, p); err != nil {
-			return err
+			return nil
 		}
-		info.NodeIP, err = k.openServers(ctx, servers)
-		return err
+		return k.create(ctx, p)
 	})
 	if err != nil {
 		return nil, err
@@ -220,37 +221,6 @@ func (k *kind) service(ctx context.Context, info *Info, ip string) (namespace, n
 		}
 	}
 	return "", "", fmt.Errorf("no Service has the address %s", ip)
-}
-
-// openServers returns the host's address as pods see it, and makes the servers answer there. Docker Desktop passes connections to its
-// own name on to the loopback; a Linux engine has a bridge, on whose address a forwarder listens.
-func (k *kind) openServers(ctx context.Context, servers map[string]int) (string, error) {
-	if found, err := output(ctx, "docker", "exec", k.controlPlane(), "getent", "ahostsv4", "host.docker.internal"); err == nil && found != "" {
-		return strings.Fields(found)[0], nil
-	}
-	gateway, err := k.gateway(ctx)
-	if err != nil {
-		return "", err
-	}
-	return gateway, forwardServers(ctx, k.state, gateway, servers)
-}
-
-// gateway is the IPv4 address of the host on the network of kind's containers.
-func (k *kind) gateway(ctx context.Context) (string, error) {
-	out, err := output(ctx, "docker", "network", "inspect", "kind", "--format", "{{json .IPAM.Config}}")
-	if err != nil {
-		return "", err
-	}
-	var pools []struct{ Gateway string }
-	if err := json.Unmarshal([]byte(out), &pools); err != nil {
-		return "", fmt.Errorf("read the network of kind: %w", err)
-	}
-	for _, p := range pools {
-		if ip, err := netip.ParseAddr(p.Gateway); err == nil && ip.Is4() {
-			return p.Gateway, nil
-		}
-	}
-	return "", errors.New("the network of kind has no IPv4 gateway")
 }
 
 // output runs a program and returns what it printed; its complaints are in the error.

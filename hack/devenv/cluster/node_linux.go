@@ -53,7 +53,7 @@ func (n *node) Up(ctx context.Context, servers map[string]int) (*Info, error) {
 		return nil, err
 	}
 	info := &Info{Kubeconfig: n.kubeconfig(), Kubectl: b.path("kubectl"), NodeIP: nodeIP}
-	err = n.console.Step(ctx, "kubernetes node", func(ctx context.Context, p *process.Progress) error {
+	err = n.console.Step(ctx, "Kubernetes node", func(ctx context.Context, p *process.Progress) error {
 		ctx, cancel := context.WithTimeout(ctx, startTimeout)
 		defer cancel()
 		return n.up(ctx, p, b, info, servers)
@@ -66,7 +66,7 @@ func (n *node) Up(ctx context.Context, servers map[string]int) (*Info, error) {
 
 func (n *node) check() error {
 	if os.Geteuid() != 0 {
-		return errors.New("a Kubernetes node needs root; run this as root, or install Docker and kind (go install sigs.k8s.io/kind@latest)")
+		return errors.New("a Kubernetes node needs root; run this as root, or start Docker and type: " + installKind)
 	}
 	// The node has its own of these, and would hide its own state.
 	for _, hidden := range []string{"/run", "/var/run", "/var/lib", "/var/log", "/proc"} {
@@ -93,7 +93,7 @@ func (n *node) install(ctx context.Context) error {
 	if !missing {
 		return nil
 	}
-	return n.console.Step(ctx, "system packages", func(ctx context.Context, p *process.Progress) error {
+	return n.console.Step(ctx, "System packages", func(ctx context.Context, p *process.Progress) error {
 		return process.EnsurePackages(ctx, p, needed)
 	})
 }
