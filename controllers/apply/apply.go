@@ -8,12 +8,20 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/atlas-platform/atlas/api/v1alpha1"
+)
+
+const (
+	stackKind    = "AtlasStack"
+	removalRetry = 2 * time.Second
 )
 
 // FieldManager owns the fields that the operator sets. It never changes, or old fields would be left behind.
@@ -63,9 +71,10 @@ func (a *Applier) Apply(ctx context.Context, owner metav1.Object, want runtime.A
 	if err != nil && !apierrors.IsNotFound(err) {
 		return 0, fmt.Errorf("read %s: %w", key, err)
 	}
-	if found && !metav1.IsControlledBy(live, owner) {
-		return 0, &Stalled{Reason: "NameTaken", Message: fmt.Sprintf(
-			"%s %s exists and does not belong to AtlasStack %s: delete it, or name the stack differently", kind, live.GetName(), owner.GetName())}
+	if found {
+		if err := checkOwner(kind, live, owner); err != nil {
+			return 0, err
+		}
 	}
 
 	a.mu.Lock()
@@ -110,6 +119,19 @@ func (a *Applier) Forget(namespace string, names []string) {
 			}
 		}
 	}
+}
+
+// checkOwner refuses to take over an object that owner does not control.
+func checkOwner(kind string, live client.Object, owner metav1.Object) error {
+	if metav1.IsControlledBy(live, owner) {
+		return nil
+	}
+	if ref := metav1.GetControllerOf(live); ref != nil && ref.Kind == stackKind && ref.Name == owner.GetName() {
+		return &Waiting{Reason: v1alpha1.ReasonProgressing, After: removalRetry, Message: fmt.Sprintf(
+			"waiting until %s %s of an earlier AtlasStack %s is removed", kind, live.GetName(), owner.GetName())}
+	}
+	return &Stalled{Reason: "NameTaken", Message: fmt.Sprintf(
+		"%s %s exists and does not belong to AtlasStack %s: delete it, or name the stack differently", kind, live.GetName(), owner.GetName())}
 }
 
 // kindOf is the name of the object's Go type, which for every type used here is its kind.

@@ -1,0 +1,138 @@
+package atlasstack
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/atlas-platform/atlas/api/v1alpha1"
+	"github.com/atlas-platform/atlas/controllers/apply"
+	"github.com/atlas-platform/atlas/controllers/workloads"
+)
+
+const (
+	// migrationPoll is a safety net for messages of pods; the watch on the Job notices its end.
+	migrationPoll = 2 * time.Second
+	// A failed migration is tried again after firstMigrationRetry, then after twice as long each time.
+	firstMigrationRetry   = 10 * time.Second
+	longestMigrationRetry = 2 * time.Minute
+)
+
+// migrate runs the migration Job once for each set of inputs that it has not succeeded with yet.
+func (r *Reconciler) migrate(ctx context.Context, p *pass) (string, error) {
+	inputs, err := workloads.MigrationInputs(p.stack, p.secrets)
+	if err != nil {
+		return "", err
+	}
+	if done := p.stack.Status.Migration; done != nil && done.Inputs == inputs {
+		return migrated(done), nil
+	}
+	// A live read: what follows starts and deletes Jobs, which a stale cache must not decide.
+	job := &batchv1.Job{}
+	name := client.ObjectKey{Namespace: p.stack.Namespace, Name: workloads.MigrationName(p.stack, inputs)}
+	err = r.Reader.Get(ctx, name, job)
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", r.startMigration(ctx, p, inputs, 1)
+	case err != nil:
+		return "", fmt.Errorf("read migration Job %s: %w", name.Name, err)
+	case !metav1.IsControlledBy(job, p.stack):
+		return "", r.startMigration(ctx, p, inputs, 1) // says whose it is
+	}
+	if c := jobCondition(job, batchv1.JobComplete); c != nil {
+		p.stack.Status.Migration = &v1alpha1.MigrationStatus{
+			Inputs: inputs, Image: p.stack.Spec.Image, CompletionTime: c.LastTransitionTime,
+		}
+		return migrated(p.stack.Status.Migration), nil
+	}
+	why, err := r.explainJob(ctx, p, job)
+	if err != nil {
+		return "", err
+	}
+	if c := jobCondition(job, batchv1.JobFailed); c != nil {
+		return "", r.retryMigration(ctx, p, job, c, inputs, why)
+	}
+	if why != "" {
+		return "", &apply.Waiting{Reason: v1alpha1.ReasonFailed, Message: fmt.Sprintf("migration Job %s is being retried: %s", job.Name, why), After: migrationPoll}
+	}
+	return "", &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("migration Job %s is running", job.Name), After: migrationPoll}
+}
+
+func migrated(m *v1alpha1.MigrationStatus) string {
+	return "the database is migrated for image " + m.Image
+}
+
+func (r *Reconciler) startMigration(ctx context.Context, p *pass, inputs string, attempt int) error {
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: p.stack.Namespace, Name: workloads.Name(p.stack, workloads.RoleMigrate)}}
+	if _, err := r.applier.Apply(ctx, p.stack, workloads.ServiceAccount(p.stack, workloads.RoleMigrate), account); err != nil {
+		return err
+	}
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: p.stack.Namespace, Name: workloads.MigrationName(p.stack, inputs)}}
+	if _, err := r.applier.Apply(ctx, p.stack, workloads.MigrationJob(p.stack, p.secrets, inputs, attempt), job); err != nil {
+		return err
+	}
+	return &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("migration Job %s was started", job.Name), After: migrationPoll}
+}
+
+// retryMigration replaces a failed Job once its back-off is over, so that a database that was down recovers by itself.
+func (r *Reconciler) retryMigration(ctx context.Context, p *pass, job *batchv1.Job, failure *batchv1.JobCondition, inputs, why string) error {
+	if why == "" {
+		why = failure.Message
+	}
+	attempt, err := strconv.Atoi(job.Annotations[workloads.AttemptAnnotation])
+	if err != nil || attempt < 1 {
+		attempt = 1
+	}
+	delay := longestMigrationRetry
+	if attempt < 5 {
+		delay = min(delay, firstMigrationRetry<<(attempt-1))
+	}
+	waiting := &apply.Waiting{
+		Reason: v1alpha1.ReasonFailed, After: delay - time.Since(failure.LastTransitionTime.Time),
+		Message: fmt.Sprintf("the database migration failed (attempt %d, next after %s); the running version is kept: %s", attempt, delay, why),
+	}
+	if waiting.After > 0 {
+		return waiting
+	}
+	waiting.After = time.Second
+	err = r.Client.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &job.UID})
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete failed migration Job %s: %w", job.Name, err)
+	}
+	// With this propagation a Job is gone when the answer comes, unless something else holds a finalizer on it.
+	err = r.Reader.Get(ctx, client.ObjectKeyFromObject(job), &batchv1.Job{})
+	if err == nil {
+		return waiting
+	}
+	if !apierrors.IsNotFound(err) {
+		return fmt.Errorf("read migration Job %s: %w", job.Name, err)
+	}
+	// The next Job has not failed yet, but nothing shows that the cause is gone: keep saying why.
+	if err := r.startMigration(ctx, p, inputs, attempt+1); err != nil {
+		if _, ok := apply.AsWaiting(err); !ok {
+			return err
+		}
+	}
+	return waiting
+}
+
+func jobCondition(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondition {
+	for i, c := range job.Status.Conditions {
+		if c.Type == kind && c.Status == corev1.ConditionTrue {
+			return &job.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// explainJob says why the newest failing pod of a Job fails; "" when none does.
+func (r *Reconciler) explainJob(ctx context.Context, p *pass, job *batchv1.Job) (string, error) {
+	return r.explainPods(ctx, p, client.MatchingLabels{batchv1.JobNameLabel: job.Name})
+}
