@@ -4,14 +4,17 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	platformv1alpha1 "github.com/atlas-platform/atlas/api/v1alpha1"
@@ -488,12 +491,12 @@ func TestDeletedJobIsLeftAlone(t *testing.T) {
 	require.NoError(t, b.client.Update(t.Context(), job))
 }
 
-// TestManager runs the controller as the operator does, with its cache and watches.
+// TestManager runs the controller as the operator does: with its cache and watches, and with the generated role and no other right.
 func TestManager(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.client.Delete(t.Context(), newStack(b.namespace)))
-	mgr, err := ctrl.NewManager(testConfig, ctrl.Options{
+	mgr, err := ctrl.NewManager(operatorConfig(t, b.client), ctrl.Options{
 		Scheme:     testScheme,
 		Metrics:    metricsserver.Options{BindAddress: "0"},
 		Cache:      cacheOf(b.namespace),
@@ -528,6 +531,13 @@ func TestManager(t *testing.T) {
 	eventually("it is deleted when it is done", func(job *platformv1alpha1.AtlasJob) bool { return job == nil })
 	posts, _ := b.api.seen()
 	require.Equal(t, []string{string(job.UID)}, posts)
+	require.Eventually(t, func() bool {
+		var events eventsv1.EventList
+		require.NoError(t, b.client.List(t.Context(), &events, client.InNamespace(b.namespace)))
+		return slices.ContainsFunc(events.Items, func(event eventsv1.Event) bool {
+			return event.Reason == "Succeeded" && event.Regarding.UID == job.UID
+		})
+	}, 30*time.Second, 20*time.Millisecond, "the event outlives the job")
 }
 
 func TestDefaults(t *testing.T) {

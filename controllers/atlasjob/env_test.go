@@ -3,7 +3,6 @@ package atlasjob
 import (
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +16,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,16 +26,19 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 
 	platformv1alpha1 "github.com/atlas-platform/atlas/api/v1alpha1"
+	"github.com/atlas-platform/atlas/internal/testenv"
 	"github.com/atlas-platform/atlas/internal/token"
 )
 
 // crds is where the generated CRDs are.
 var crds = filepath.Join("..", "..", "config", "crd")
 
-// testConfig and testScheme belong to the one API server of this package's tests.
+// testEnv, testConfig and testScheme belong to the one API server of this package's tests.
 var (
+	testEnv    *envtest.Environment
 	testConfig *rest.Config
 	testScheme = runtime.NewScheme()
 )
@@ -50,20 +53,19 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	flag.Parse()
-	if testing.Short() {
-		return m.Run(), nil
+	if os.Getenv(testenv.EnvtestAssets) == "" {
+		return m.Run(), nil // setup says what is missing
 	}
 	if err := errors.Join(clientgoscheme.AddToScheme(testScheme), platformv1alpha1.AddToScheme(testScheme)); err != nil {
 		return 1, err
 	}
-	env := &envtest.Environment{CRDDirectoryPaths: []string{crds}, ErrorIfCRDPathMissing: true, Scheme: testScheme}
-	testConfig, err = env.Start()
+	testEnv = &envtest.Environment{CRDDirectoryPaths: []string{crds}, ErrorIfCRDPathMissing: true, Scheme: testScheme}
+	testConfig, err = testEnv.Start()
 	if err != nil {
-		return 1, fmt.Errorf("start the API server (KUBEBUILDER_ASSETS must name the folder with etcd, kube-apiserver and kubectl): %w", err)
+		return 1, fmt.Errorf("start the API server: %w", err)
 	}
 	code = m.Run()
-	return code, env.Stop()
+	return code, testEnv.Stop()
 }
 
 // testBundle is one test's world: a namespace with a Ready stack and its key, a stub of the jobs API, and a reconciler without a manager.
@@ -79,9 +81,7 @@ type testBundle struct {
 
 func setup(t *testing.T) *testBundle {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("needs an API server")
-	}
+	testenv.Require(t, testenv.EnvtestAssets)
 	k8s, err := client.New(testConfig, client.Options{Scheme: testScheme})
 	require.NoError(t, err)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "atlasjob-"}}
@@ -176,6 +176,25 @@ func (b *testBundle) read(job *platformv1alpha1.AtlasJob) *platformv1alpha1.Atla
 	}
 	require.NoError(b.t, err)
 	return after
+}
+
+// operatorConfig is a user who has the operator's generated role everywhere and no other right.
+func operatorConfig(t *testing.T, admin client.Client) *rest.Config {
+	t.Helper()
+	user, err := testEnv.AddUser(envtest.User{Name: "operator"}, nil)
+	require.NoError(t, err)
+	content, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", "role.yaml"))
+	require.NoError(t, err)
+	role := &rbacv1.ClusterRole{}
+	require.NoError(t, yaml.UnmarshalStrict(content, role))
+	role.Name, role.GenerateName = "", "operator-"
+	require.NoError(t, admin.Create(t.Context(), role))
+	require.NoError(t, admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "operator"}},
+	}))
+	return user.Config()
 }
 
 // requireCondition checks one condition and that it speaks of the job's generation.
