@@ -1,0 +1,167 @@
+// Package search finds items by text. One Searcher interface has two adapters, Elasticsearch and PostgreSQL full text, which pass one
+// conformance suite, and a combination that answers from PostgreSQL while Elasticsearch is away.
+package search
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Limits of a page.
+const (
+	DefaultLimit = 20
+	MaxLimit     = 100
+	// MaxTotal is where counting stops.
+	MaxTotal = 10_000
+)
+
+var (
+	// ErrCursor means that the cursor does not belong to this query or this searcher: start again from the first page.
+	ErrCursor = errors.New("the cursor is not valid for this search")
+	// ErrUnavailable means that the search can't be answered now.
+	ErrUnavailable = errors.New("search is not available")
+	// ErrQuery means that the text can't be searched for as it is.
+	ErrQuery = errors.New("the query can't be searched")
+)
+
+// Query is what to find. Text may hold "phrases" and -exclusions; without a text the newest items are found.
+type Query struct {
+	Text string
+	// CollectionIDs are the only collections that are searched; none means that nothing is found.
+	CollectionIDs []uuid.UUID
+	// Tags must all be on an item.
+	Tags []string
+	// Limit is the size of the page; 0 means DefaultLimit, more than MaxLimit means MaxLimit.
+	Limit int
+	// Cursor is the NextCursor of the page before. It is not signed: whoever hands it out must do that.
+	Cursor string
+}
+
+// Page is a part of the answer.
+type Page struct {
+	Hits []Hit
+	// Total is the number of matches on all pages, counted up to MaxTotal.
+	Total int64
+	// NextCursor is empty on the last page.
+	NextCursor string
+	// Degraded is true when the answer came from the fallback.
+	Degraded bool
+}
+
+// Hit is an item that was found.
+type Hit struct {
+	ItemID       uuid.UUID
+	CollectionID uuid.UUID
+	Title        string
+	// Snippet is HTML: everything of the item is escaped, the only tag is <mark> around matches.
+	Snippet   string
+	Tags      []string
+	Score     float64
+	UpdatedAt time.Time
+	Version   int64
+}
+
+// Searcher answers queries.
+type Searcher interface {
+	Search(ctx context.Context, q Query) (Page, error)
+}
+
+func (q Query) normal() Query {
+	q.Text = strings.TrimSpace(q.Text)
+	switch {
+	case q.Limit <= 0:
+		q.Limit = DefaultLimit
+	case q.Limit > MaxLimit:
+		q.Limit = MaxLimit
+	}
+	if q.Tags == nil {
+		q.Tags = []string{}
+	}
+	return q
+}
+
+// position is where a page ended. Ranked tells a page ordered by (Score, ID) from one ordered by ID.
+type position struct {
+	Engine string    `json:"e"`
+	Ranked bool      `json:"r,omitempty"`
+	Score  float64   `json:"s,omitempty"`
+	ID     uuid.UUID `json:"i"`
+}
+
+func (p position) encode() (string, error) {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return "", fmt.Errorf("encode cursor: %w", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(b), nil
+}
+
+func decodePosition(cursor string) (position, error) {
+	var p position
+	b, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil {
+		return p, ErrCursor
+	}
+	if err := json.Unmarshal(b, &p); err != nil || p.ID == uuid.Nil {
+		return p, ErrCursor
+	}
+	return p, nil
+}
+
+// resume returns the position to start after; ok is false for the first page.
+func (q Query) resume(engine string) (p position, ok bool, err error) {
+	if q.Cursor == "" {
+		return position{}, false, nil
+	}
+	p, err = decodePosition(q.Cursor)
+	if err != nil {
+		return p, false, err
+	}
+	if p.Engine != engine || p.Ranked != (q.Text != "") {
+		return p, false, ErrCursor
+	}
+	return p, true, nil
+}
+
+// The marks around a match in text that is not escaped yet.
+const (
+	markStart = "\x02"
+	markEnd   = "\x03"
+)
+
+// safeSnippet escapes a text and turns the marks in it into <mark> tags that are always closed.
+func safeSnippet(text string) string {
+	var b strings.Builder
+	open := false
+	for text != "" {
+		i := strings.IndexAny(text, markStart+markEnd)
+		if i < 0 {
+			i = len(text)
+		}
+		b.WriteString(html.EscapeString(text[:i]))
+		if i == len(text) {
+			break
+		}
+		if start := text[i:i+1] == markStart; start != open {
+			open = start
+			if start {
+				b.WriteString("<mark>")
+			} else {
+				b.WriteString("</mark>")
+			}
+		}
+		text = text[i+1:]
+	}
+	if open {
+		b.WriteString("</mark>")
+	}
+	return b.String()
+}
