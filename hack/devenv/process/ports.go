@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"time"
 )
 
 // Ports are chosen below the range that kernels use for outgoing connections (from 32768), so that a remembered
@@ -28,7 +29,7 @@ func (s *State) Port(use string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	if port, ok := ports[use]; ok && portFree(port) {
+	if port, ok := ports[use]; ok && soonFree(port) {
 		return port, nil
 	}
 	taken := s.portsOfOthers()
@@ -81,6 +82,21 @@ func (s *State) portsOfOthers() map[int]bool {
 		}
 	}
 	return taken
+}
+
+// soonFree gives a server that was just killed the moment that the kernel needs to close its sockets.
+func soonFree(port int) bool {
+	limit := time.After(2 * time.Second)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !portFree(port) {
+		select {
+		case <-limit:
+			return false
+		case <-tick.C:
+		}
+	}
+	return true
 }
 
 func portFree(port int) bool {

@@ -18,7 +18,12 @@ func (u *up) elasticsearch(ctx context.Context, p *process.Progress) (endpoint, 
 	if address := u.given("ELASTICSEARCH_URL", elasticsearchName, u.last.ElasticsearchURL); address != "" {
 		return external(ctx, p, "ELASTICSEARCH_URL", address, probeElasticsearch(address, u.Getenv))
 	}
+	dir := u.State.Path(elasticsearchName)
 	if running, ok := u.State.Find(elasticsearchName); ok {
+		running, err := u.settle(ctx, running, pidFile(dir))
+		if err != nil {
+			return endpoint{}, u.State.WithLog(elasticsearchName, err)
+		}
 		port, err := u.State.KnownPort(elasticsearchName)
 		if err != nil {
 			return endpoint{}, err
@@ -51,7 +56,6 @@ func (u *up) elasticsearch(ctx context.Context, p *process.Progress) (endpoint, 
 	if err != nil {
 		return endpoint{}, err
 	}
-	dir := u.State.Path(elasticsearchName)
 	if err := prepareElasticsearch(home, dir, u.State.LogPath(elasticsearchName), port, transport, account); err != nil {
 		return endpoint{}, err
 	}
@@ -69,15 +73,16 @@ func elasticsearchEndpoint(port int) endpoint {
 
 func noCredentials(string) string { return "" }
 
+func pidFile(dir string) string { return filepath.Join(dir, "tmp", "pid") }
+
 // startElasticsearch runs the launcher, which puts the server into the background, writes its pid and ends. Without
 // that the launcher would stay, a second Java virtual machine that does nothing.
 func (u *up) startElasticsearch(ctx context.Context, home, dir, java string, port int, account *pgserver.Account) (*process.Process, error) {
-	pidFile := filepath.Join(dir, "tmp", "pid")
-	if err := os.Remove(pidFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(pidFile(dir)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("start Elasticsearch: %w", err)
 	}
 	launcher, err := u.State.Start(process.Spec{
-		Name: elasticsearchName, Path: "bash", Args: []string{filepath.Join(home, "bin", "elasticsearch-cli"), "-d", "-p", pidFile},
+		Name: elasticsearchName, Path: "bash", Args: []string{filepath.Join(home, "bin", "elasticsearch-cli"), "-d", "-p", pidFile(dir)},
 		Dir: dir, Credential: account.Credential(), StopGrace: 20 * time.Second, Address: onHost(port),
 		Env: []string{
 			"PATH=/usr/bin:/bin", "HOSTNAME=localhost", "LC_ALL=C.UTF-8", "ES_JAVA_HOME=" + filepath.Dir(filepath.Dir(java)),
@@ -88,26 +93,51 @@ func (u *up) startElasticsearch(ctx context.Context, home, dir, java string, por
 	if err != nil {
 		return nil, err
 	}
+	return u.settle(ctx, launcher, pidFile(dir))
+}
+
+// settle waits until the launcher has made way for the server and returns the server. The recorded process may be the
+// launcher of an earlier command that was killed; once it is the server, there is nothing to wait for.
+func (u *up) settle(ctx context.Context, p *process.Process, pidFile string) (*process.Process, error) {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
-	select {
-	case <-launcher.Exited():
-	case <-ctx.Done():
-		return nil, errors.Join(fmt.Errorf("start Elasticsearch: %w", ctx.Err()), launcher.Stop(context.WithoutCancel(ctx)))
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		running := p.Alive() // asked first: a launcher that has ended has written the file
+		pid := readPID(pidFile)
+		if running && pid == p.PID {
+			return p, nil
+		}
+		if !running {
+			if pid == 0 {
+				return nil, errors.Join(errors.New("its launcher has ended without starting it"), p.Stop(ctx))
+			}
+			server, err := u.State.Adopt(elasticsearchName, pid)
+			if err != nil {
+				return nil, errors.Join(err, p.Stop(ctx))
+			}
+			return server, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("wait for the launcher: %w", ctx.Err()), p.Stop(ctx))
+		case <-tick.C:
+		}
 	}
-	content, err := os.ReadFile(pidFile)
+}
+
+// readPID answers 0 for a missing or empty file, which is what a failed start leaves.
+func readPID(path string) int {
+	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil, errors.Join(errors.New("start Elasticsearch: its launcher has ended without starting it"), launcher.Stop(ctx))
+		return 0
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(content)))
 	if err != nil {
-		return nil, errors.Join(errors.New("start Elasticsearch: it has ended at once"), launcher.Stop(ctx))
+		return 0
 	}
-	server, err := u.State.Adopt(elasticsearchName, pid)
-	if err != nil {
-		return nil, errors.Join(err, launcher.Stop(ctx))
-	}
-	return server, nil
+	return pid
 }
 
 // prepareElasticsearch makes the folders that the server writes and its configuration, which is made anew each time.

@@ -59,7 +59,8 @@ func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 		Name: kafkaName, Path: java, Dir: k.dir, Env: k.env(), Credential: account.Credential(),
 		Args: []string{
 			"-Xmx512m", "-Xms256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info",
-			"-Dorg.slf4j.simpleLogger.showDateTime=true", "-cp", k.classpath, "kafka.Kafka", k.properties(),
+			"-Dorg.slf4j.simpleLogger.showDateTime=true",
+			"-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS", "-cp", k.classpath, "kafka.Kafka", k.properties(),
 		},
 		StopGrace: 20 * time.Second, Address: onHost(ports.host),
 	})
