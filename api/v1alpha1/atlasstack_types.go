@@ -252,6 +252,7 @@ type ComponentSpec struct {
 
 	// resources are the requests and limits of each pod.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.claims)",message="resources.claims is not supported: remove it"
 	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
 }
 
@@ -265,7 +266,7 @@ type MigrationSpec struct {
 	TimeoutSeconds *int64 `json:"timeoutSeconds,omitempty"`
 
 	// backoffLimit is how often a failed pod is retried before the Job counts as failed. A failed Job is tried again
-	// after a back-off of up to five minutes, and at once when the image or a Secret it uses changes.
+	// after a back-off of up to two minutes, and at once when the image or a Secret it uses changes.
 	// +optional
 	// +default=2
 	// +kubebuilder:validation:Minimum=0

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +16,12 @@ import (
 	"github.com/atlas-platform/atlas/controllers/apply"
 	"github.com/atlas-platform/atlas/controllers/template"
 	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/testenv"
 )
 
 func connect(t *testing.T) (template.Admin, *elasticsearch.Client, string) {
 	t.Helper()
-	list := os.Getenv("ELASTICSEARCH_URL")
-	require.NotEmpty(t, list, "ELASTICSEARCH_URL is not set; `make test` starts an Elasticsearch and sets it")
+	list := testenv.Require(t, testenv.ElasticsearchURL)
 	addresses := strings.Split(list, ",")
 	admin, err := template.ConnectElasticsearch(t.Context(), template.Target{Addresses: addresses})
 	require.NoError(t, err)

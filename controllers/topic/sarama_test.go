@@ -3,7 +3,6 @@ package topic_test
 import (
 	"context"
 	"net"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -16,12 +15,12 @@ import (
 	"github.com/atlas-platform/atlas/api/v1alpha1"
 	"github.com/atlas-platform/atlas/controllers/apply"
 	"github.com/atlas-platform/atlas/controllers/topic"
+	"github.com/atlas-platform/atlas/internal/testenv"
 )
 
 func brokers(t *testing.T) []string {
 	t.Helper()
-	list := os.Getenv("KAFKA_BROKERS")
-	require.NotEmpty(t, list, "KAFKA_BROKERS is not set; `make test` starts a Kafka and sets it")
+	list := testenv.Require(t, testenv.KafkaBrokers)
 	return strings.Split(list, ",")
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -15,12 +14,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/testenv"
 )
 
 func indexClient(t *testing.T) *elasticsearch.Client {
 	t.Helper()
-	url := os.Getenv("ELASTICSEARCH_URL")
-	require.NotEmpty(t, url, "ELASTICSEARCH_URL is not set; `make test` starts an Elasticsearch and sets it")
+	url := testenv.Require(t, testenv.ElasticsearchURL)
 	es, err := elasticsearch.NewClient(elasticsearch.Config{Addresses: strings.Split(url, ",")})
 	require.NoError(t, err)
 	return es
