@@ -129,7 +129,7 @@ func (q *Queries) DeleteItemsOfCollection(ctx context.Context, arg DeleteItemsOf
 
 const getItem = `-- name: GetItem :one
 SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at, m.role,
-       ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name)::text[] AS tags,
+       ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags,
        coalesce(s.indexed_version, 0)::bigint AS indexed_version
 FROM items i
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
@@ -239,7 +239,7 @@ WITH page AS (
     ORDER BY top.id DESC
     LIMIT $2
 ), page_tags AS (
-    SELECT it.item_id, array_agg(t.name ORDER BY t.name) AS tags
+    SELECT it.item_id, array_agg(t.name ORDER BY t.name COLLATE "C") AS tags
     FROM item_tags it
     JOIN tags t ON t.id = it.tag_id
     WHERE it.item_id IN (SELECT page.id FROM page)
@@ -340,7 +340,7 @@ WITH page AS (
     ORDER BY top.id DESC
     LIMIT $4
 ), page_tags AS (
-    SELECT it.item_id, array_agg(t.name ORDER BY t.name) AS tags
+    SELECT it.item_id, array_agg(t.name ORDER BY t.name COLLATE "C") AS tags
     FROM item_tags it
     JOIN tags t ON t.id = it.tag_id
     WHERE it.item_id IN (SELECT page.id FROM page)

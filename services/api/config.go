@@ -1,0 +1,69 @@
+package api
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/search"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+)
+
+// Config is what the API reads from the environment besides the blocks that it shares with other roles.
+type Config struct {
+	ListenAddr     string        `env:"LISTEN_ADDR" envDefault:":8080" help:"address of the REST API"`
+	SigningKeyFile string        `env:"JWT_SIGNING_KEY_FILE,notEmpty" help:"PEM file with an Ed25519 private key (PKCS #8)"`
+	Issuer         string        `env:"JWT_ISSUER" envDefault:"atlas" help:"issuer of access tokens"`
+	Audience       string        `env:"JWT_AUDIENCE" envDefault:"atlas-api" help:"audience of access tokens"`
+	AccessTokenTTL time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"15m" help:"lifetime of an access token"`
+}
+
+// Validate implements config.Validator.
+func (c *Config) Validate() []error {
+	var errs []error
+	if err := config.CheckListenAddr("LISTEN_ADDR", c.ListenAddr); err != nil {
+		errs = append(errs, err)
+	}
+	if c.AccessTokenTTL < time.Second {
+		errs = append(errs, fmt.Errorf("ACCESS_TOKEN_TTL=%s is not usable: want at least 1s", c.AccessTokenTTL))
+	}
+	if c.Issuer == "" {
+		errs = append(errs, errors.New("JWT_ISSUER is empty"))
+	}
+	if c.Audience == "" {
+		errs = append(errs, errors.New("JWT_AUDIENCE is empty"))
+	}
+	return errs
+}
+
+// Searcher finds items. The query always names the collections that the caller may see.
+type Searcher interface {
+	Search(ctx context.Context, query search.Query) (search.Page, error)
+}
+
+// Deps is what the API works with. Logger, Pool, Searcher, Registry and Health are required.
+type Deps struct {
+	Logger   *slog.Logger
+	Pool     *pgxpool.Pool
+	Searcher Searcher
+	Registry prometheus.Registerer
+	// Health answers /livez and /readyz here too, and is told when the drain starts.
+	Health *telemetry.Health
+	// Nudge, when set, is called after each commit, so that the relay need not wait for its next poll. It must not block.
+	Nudge func()
+	// ShutdownTimeout bounds the drain; zero means 20 s.
+	ShutdownTimeout time.Duration
+	// Listening, when set, is called with the address once connections are accepted.
+	Listening func(address string)
+	// SigningKey, when set, is used instead of the key in Config.SigningKeyFile.
+	SigningKey ed25519.PrivateKey
+	// Clock, when set, replaces time.Now.
+	Clock func() time.Time
+}

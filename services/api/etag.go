@@ -1,0 +1,31 @@
+package api
+
+import (
+	"strconv"
+	"strings"
+)
+
+// etag is the strong validator of a version.
+func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
+
+// ifMatch reports whether an If-Match header (RFC 9110, 13.1.1) lets a change of this version go on. It compares strongly: a weak tag never
+// matches.
+func ifMatch(header *string, version int64) bool {
+	return header == nil || anyTag(*header, func(tag string) bool { return tag == etag(version) })
+}
+
+// ifNoneMatch reports whether an If-None-Match header (RFC 9110, 13.1.2) says that the caller has this version. It compares weakly: caches may
+// have weakened the tag.
+func ifNoneMatch(header *string, version int64) bool {
+	return header != nil && anyTag(*header, func(tag string) bool { return strings.TrimPrefix(tag, "W/") == etag(version) })
+}
+
+// anyTag walks a list of tags. Versions have no commas, so splitting at them can't make a tag match that is not there.
+func anyTag(header string, matches func(tag string) bool) bool {
+	for tag := range strings.SplitSeq(header, ",") {
+		if tag = strings.TrimSpace(tag); tag == "*" || matches(tag) {
+			return true
+		}
+	}
+	return false
+}

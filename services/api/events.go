@@ -1,0 +1,66 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+)
+
+// newEvent makes the envelope of something that the caller did.
+func newEvent(ctx context.Context, eventType event.Type, entity event.Entity, at time.Time, data any) (event.Envelope, error) {
+	origin := event.Origin{ActorUserID: caller(ctx).actor()}
+	if t := telemetry.TraceFrom(ctx); t.ID != "" {
+		origin.TraceID = &t.ID
+	}
+	return event.New(eventType, entity, origin, at, data)
+}
+
+// emit is the last statement of a write's transaction.
+func emit(ctx context.Context, q *db.Queries, eventType event.Type, entity event.Entity, at time.Time, data any) error {
+	envelope, err := newEvent(ctx, eventType, entity, at, data)
+	if err != nil {
+		return err
+	}
+	return postgres.WriteEvent(ctx, q, envelope)
+}
+
+// outboxRow is an envelope for the bulk insert, as postgres.WriteEvent writes it.
+func outboxRow(ctx context.Context, envelope event.Envelope) (db.InsertOutboxManyParams, error) {
+	payload, err := json.Marshal(envelope)
+	if err != nil {
+		return db.InsertOutboxManyParams{}, fmt.Errorf("encode %s: %w", envelope.EventType, err)
+	}
+	row := db.InsertOutboxManyParams{EventID: envelope.EventID, AggregateID: envelope.Entity.ID, Payload: payload}
+	if t := telemetry.TraceFrom(ctx); t.Parent != "" {
+		row.Traceparent = &t.Parent
+	}
+	return row, nil
+}
+
+func itemEntity(id, collection uuid.UUID) event.Entity {
+	return event.Entity{Type: event.EntityItem, ID: id, CollectionID: &collection}
+}
+
+func collectionEntity(id uuid.UUID) event.Entity {
+	return event.Entity{Type: event.EntityCollection, ID: id, CollectionID: &id}
+}
+
+func membershipEntity(id, collection uuid.UUID) event.Entity {
+	return event.Entity{Type: event.EntityMembership, ID: id, CollectionID: &collection}
+}
+
+func newID() (uuid.UUID, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return uuid.Nil, fmt.Errorf("make an id: %w", err)
+	}
+	return id, nil
+}

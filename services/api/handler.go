@@ -1,0 +1,151 @@
+package api
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/password"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/token"
+	"github.com/atlas-platform/atlas/services/api/gen"
+)
+
+// requestTimeout bounds a request's work. It is shorter than writeTimeout, so that the caller still gets an answer.
+const requestTimeout = 30 * time.Second
+
+// server implements the generated interface; its methods are in the files named after what they handle.
+type server struct {
+	logger   *slog.Logger
+	pool     *pgxpool.Pool
+	queries  *db.Queries
+	searcher Searcher
+	hasher   *password.Hasher
+	issuer   *token.Issuer
+	verifier *token.Verifier
+	cursors  cursorCodec
+	nudge    func()
+	clock    func() time.Time
+}
+
+var _ gen.StrictServerInterface = (*server)(nil)
+
+// NewHandler returns the whole REST API. It reads the signing key and starts nothing.
+func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
+	s, err := newServer(cfg, deps)
+	if err != nil {
+		return nil, err
+	}
+	spec, err := loadSpec()
+	if err != nil {
+		return nil, err
+	}
+	observe, err := newObserver(deps.Logger, deps.Registry)
+	if err != nil {
+		return nil, err
+	}
+
+	engine := gin.New()
+	engine.ContextWithFallback = true // handlers get gin's context: deadlines and values come from the request's
+	engine.HandleMethodNotAllowed = true
+	engine.RedirectTrailingSlash = false
+	engine.Use(trace, observe.middleware, s.recover, secureHeaders)
+	engine.NoRoute(func(c *gin.Context) { s.fail(c, notFound("nothing is at this path")) })
+	engine.NoMethod(func(c *gin.Context) { s.fail(c, methodNotAllowed(c)) })
+
+	engine.GET("/livez", gin.WrapF(deps.Health.Live))
+	engine.GET("/readyz", gin.WrapF(deps.Health.Ready))
+	addDocs(engine, spec)
+
+	operations := engine.Group("", deadline, s.authenticate(spec), s.validate(spec))
+	strict := gen.NewStrictHandlerWithOptions(s, nil, gen.StrictGinServerOptions{
+		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, badRequest(err.Error())) },
+		HandlerErrorFunc:         func(c *gin.Context, err error) { s.fail(c, err) },
+		ResponseErrorHandlerFunc: func(c *gin.Context, err error) { s.fail(c, fmt.Errorf("write the answer: %w", err)) },
+	})
+	gen.RegisterHandlersWithOptions(operations, strict, gen.GinServerOptions{
+		ErrorHandler: func(c *gin.Context, err error, _ int) { s.fail(c, badRequest(err.Error())) },
+	})
+	return engine, nil
+}
+
+func newServer(cfg Config, deps Deps) (*server, error) {
+	key := deps.SigningKey
+	if key == nil {
+		var err error
+		if key, err = token.LoadSigningKey(cfg.SigningKeyFile); err != nil {
+			return nil, fmt.Errorf("JWT_SIGNING_KEY_FILE: %w", err)
+		}
+	}
+	return newServerWithKey(cfg, deps, key)
+}
+
+func newServerWithKey(cfg Config, deps Deps, key ed25519.PrivateKey) (*server, error) {
+	cursors, err := newCursorCodec(key)
+	if err != nil {
+		return nil, err
+	}
+	s := &server{
+		logger:   deps.Logger,
+		pool:     deps.Pool,
+		queries:  db.New(deps.Pool),
+		searcher: deps.Searcher,
+		hasher:   password.NewHasher(password.Minimum, runtime.GOMAXPROCS(0)),
+		issuer:   token.NewIssuer(key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, deps.Clock),
+		verifier: token.NewVerifier(cfg.Issuer, cfg.Audience, deps.Clock, token.PublicKey(key)),
+		cursors:  cursors,
+		nudge:    deps.Nudge,
+		clock:    deps.Clock,
+	}
+	if s.clock == nil {
+		s.clock = time.Now
+	}
+	if s.nudge == nil {
+		s.nudge = func() {}
+	}
+	return s, nil
+}
+
+// now is the time of a write, in the precision that PostgreSQL keeps.
+func (s *server) now() time.Time { return s.clock().UTC().Truncate(time.Microsecond) }
+
+// write runs work in one transaction and wakes the relay after the commit.
+func (s *server) write(ctx context.Context, work func(q *db.Queries) error) error {
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return work(s.queries.WithTx(tx)) })
+	if err != nil {
+		return err
+	}
+	s.nudge()
+	return nil
+}
+
+// deadline bounds the work of one request.
+func deadline(c *gin.Context) {
+	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
+	defer cancel()
+	c.Request = c.Request.WithContext(ctx)
+	c.Next()
+}
+
+// secureHeaders forbids browsers everything that JSON answers do not need. The reference page sets a policy of its own.
+func secureHeaders(c *gin.Context) {
+	h := c.Writer.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+	h.Set("Cache-Control", "no-store")
+	c.Next()
+}
+
+// missing reports whether a query found no row.
+func missing(err error) bool { return errors.Is(err, pgx.ErrNoRows) }

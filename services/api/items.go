@@ -1,0 +1,152 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/services/api/gen"
+)
+
+// maxContent is the limit of an item's content in bytes of UTF-8.
+const maxContent = 1 << 20
+
+const noItem = "there is no such item, or you are not a member of its collection"
+
+// GetItem implements gen.StrictServerInterface.
+func (s *server) GetItem(ctx context.Context, request gen.GetItemRequestObject) (gen.GetItemResponseObject, error) {
+	row, err := getItem(ctx, s.queries, request.ID)
+	if err != nil {
+		return nil, err
+	}
+	tag := etag(row.Version)
+	if ifNoneMatch(request.Params.IfNoneMatch, row.Version) {
+		return gen.GetItem304Response{Headers: gen.GetItem304ResponseHeaders{ETag: &tag}}, nil
+	}
+	return gen.GetItem200JSONResponse{Body: itemBody(row), Headers: gen.GetItem200ResponseHeaders{ETag: &tag}}, nil
+}
+
+// ListItems implements gen.StrictServerInterface.
+func (s *server) ListItems(ctx context.Context, request gen.ListItemsRequestObject) (gen.ListItemsResponseObject, error) {
+	p, params := caller(ctx), request.Params
+	tags := wantedTags(params.Tag)
+	scope := []any{"items", p.id(), params.CollectionID, tags}
+	from, err := s.cursors.decode(params.Cursor, position{ID: lastID}, scope...)
+	if err != nil {
+		return nil, err
+	}
+	size := pageSize(params.Limit)
+	rows, err := s.itemPage(ctx, p.id(), params.CollectionID, tags, from.ID, size+1)
+	if err != nil {
+		return nil, fmt.Errorf("list items: %w", err)
+	}
+	if len(rows) == 0 && params.CollectionID != nil {
+		// An empty page of a collection that the caller can't see must not look like an empty collection.
+		if _, err := getCollection(ctx, s.queries, *params.CollectionID); err != nil {
+			return nil, err
+		}
+	}
+	rows, more := cut(rows, size)
+	out := gen.ListItems200JSONResponse{Items: make([]gen.ItemSummary, len(rows))}
+	for i, row := range rows {
+		out.Items[i] = summaryBody(row)
+	}
+	if more {
+		out.NextCursor, err = s.cursors.encode(position{ID: rows[len(rows)-1].ID}, scope...)
+	}
+	return out, err
+}
+
+func (s *server) itemPage(
+	ctx context.Context, user uuid.UUID, collection *uuid.UUID, tags []string, before uuid.UUID, size int32,
+) ([]db.ListItemsRow, error) {
+	if len(tags) == 0 {
+		return s.queries.ListItems(ctx, db.ListItemsParams{UserID: user, CollectionID: collection, Before: before, PageSize: size})
+	}
+	tagged, err := s.queries.ListItemsByTags(ctx, db.ListItemsByTagsParams{
+		UserID: user, CollectionID: collection, FirstTag: tags[0], OtherTags: tags[1:], Before: before, PageSize: size,
+	})
+	rows := make([]db.ListItemsRow, len(tagged))
+	for i, row := range tagged {
+		rows[i] = db.ListItemsRow(row)
+	}
+	return rows, err
+}
+
+// getItem reads an item as the caller sees it.
+func getItem(ctx context.Context, q *db.Queries, id uuid.UUID) (db.GetItemRow, error) {
+	row, err := q.GetItem(ctx, caller(ctx).id(), id)
+	if missing(err) {
+		return row, notFound(noItem)
+	}
+	if err != nil {
+		return row, fmt.Errorf("read the item: %w", err)
+	}
+	return row, nil
+}
+
+// wantedTags are the tags of a filter, each once and in one order, so that a cursor does not depend on how they were written.
+func wantedTags(tags *[]string) []string {
+	if tags == nil {
+		return []string{}
+	}
+	return normalTags(*tags)
+}
+
+// normalTags trims tags and drops duplicates. They are sorted as the database sorts them for an answer.
+func normalTags(tags []string) []string {
+	out := make([]string, len(tags))
+	for i, tag := range tags {
+		out[i] = strings.TrimSpace(tag)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// checkItem names what the specification's schema can't express. Absent fields are nil.
+func checkItem(content, sourceURL *string) error {
+	var wrong []gen.FieldError
+	if content != nil && len(*content) > maxContent {
+		wrong = append(wrong, pointed("/content", fmt.Sprintf("has %d bytes of UTF-8; at most %d are possible", len(*content), maxContent)))
+	}
+	if sourceURL != nil {
+		if u, err := url.Parse(*sourceURL); err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			wrong = append(wrong, pointed("/source_url", "must be an http or https URL"))
+		}
+	}
+	if len(wrong) > 0 {
+		return unprocessable(wrong...)
+	}
+	return nil
+}
+
+func canEdit(role string) bool { return role == string(gen.Owner) || role == string(gen.Editor) }
+
+// searchState says whether search has this version of an item.
+func searchState(version, indexed int64) gen.SearchState {
+	if indexed >= version {
+		return gen.Indexed
+	}
+	return gen.Indexing
+}
+
+func itemBody(row db.GetItemRow) gen.Item {
+	return gen.Item{
+		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, SourceURL: row.SourceUrl, Tags: row.Tags,
+		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion), MyRole: gen.Role(row.Role),
+		CreatedBy: row.CreatedBy, UpdatedBy: row.UpdatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+	}
+}
+
+func summaryBody(row db.ListItemsRow) gen.ItemSummary {
+	return gen.ItemSummary{
+		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, SourceURL: row.SourceUrl, Tags: row.Tags,
+		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion), MyRole: gen.Role(row.Role),
+		CreatedBy: row.CreatedBy, UpdatedBy: row.UpdatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+	}
+}

@@ -1,0 +1,207 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/services/api/gen"
+)
+
+// problemBase starts the stable name of every problem.
+const problemBase = "urn:atlas:problem:"
+
+// problem is an error that knows its answer.
+type problem struct {
+	status int
+	kind   string
+	title  string
+	detail string
+	fields []gen.FieldError
+	header map[string]string
+}
+
+func (p *problem) Error() string { return fmt.Sprintf("%d %s: %s", p.status, p.kind, p.detail) }
+
+func badRequest(detail string, fields ...gen.FieldError) *problem {
+	return &problem{status: http.StatusBadRequest, kind: "invalid-request", title: "The request is malformed", detail: detail, fields: fields}
+}
+
+func unprocessable(fields ...gen.FieldError) *problem {
+	return &problem{
+		status: http.StatusUnprocessableEntity, kind: "validation", title: "The request is not valid", detail: describe(fields), fields: fields,
+	}
+}
+
+func unauthenticated(challenge, detail string) *problem {
+	return &problem{
+		status: http.StatusUnauthorized, kind: "unauthenticated", title: "Authentication is needed", detail: detail,
+		header: map[string]string{"WWW-Authenticate": challenge},
+	}
+}
+
+func forbidden(detail string) *problem {
+	return &problem{status: http.StatusForbidden, kind: "forbidden", title: "You may not do this", detail: detail}
+}
+
+// needsRole is the answer to a member whose role does not suffice.
+func needsRole(have string, need ...gen.Role) *problem {
+	names := make([]string, len(need))
+	for i, role := range need {
+		names[i] = string(role)
+	}
+	return forbidden(fmt.Sprintf("your role is %s; this needs %s", have, strings.Join(names, " or ")))
+}
+
+func notFound(detail string) *problem {
+	return &problem{status: http.StatusNotFound, kind: "not-found", title: "Not found", detail: detail}
+}
+
+func conflict(kind, detail string) *problem {
+	return &problem{status: http.StatusConflict, kind: kind, title: "It conflicts with what is there", detail: detail}
+}
+
+func methodNotAllowed(c *gin.Context) *problem {
+	return &problem{
+		status: http.StatusMethodNotAllowed, kind: "method-not-allowed", title: "Method not allowed",
+		detail: fmt.Sprintf("%s is not possible here; Allow names what is", c.Request.Method),
+	}
+}
+
+func preconditionFailed(version int64) *problem {
+	return &problem{
+		status: http.StatusPreconditionFailed, kind: "precondition-failed", title: "It was changed meanwhile",
+		detail: fmt.Sprintf("If-Match does not hold: the current ETag is %s", etag(version)),
+	}
+}
+
+func tooLarge(limit int64) *problem {
+	return &problem{
+		status: http.StatusRequestEntityTooLarge, kind: "payload-too-large", title: "The body is too large",
+		detail: fmt.Sprintf("a body may have at most %d bytes", limit),
+	}
+}
+
+func unsupportedMediaType(detail string) *problem {
+	return &problem{status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type", detail: detail}
+}
+
+func unavailable(detail string) *problem {
+	return &problem{
+		status: http.StatusServiceUnavailable, kind: "unavailable", title: "Not available right now", detail: detail,
+		header: map[string]string{"Retry-After": "2"},
+	}
+}
+
+var errInternal = problem{status: http.StatusInternalServerError, kind: "internal", title: "Something went wrong", detail: "see the logs for trace_id"}
+
+// pointed is a field error in the body.
+func pointed(pointer, message string) gen.FieldError {
+	return gen.FieldError{Pointer: &pointer, Message: message}
+}
+
+// parameter is a field error in a query parameter, path parameter or header.
+func parameter(name, message string) gen.FieldError {
+	return gen.FieldError{Parameter: &name, Message: message}
+}
+
+func describe(fields []gen.FieldError) string {
+	parts := make([]string, len(fields))
+	for i, field := range fields {
+		switch {
+		case field.Pointer != nil && *field.Pointer != "":
+			parts[i] = *field.Pointer + " " + field.Message
+		case field.Parameter != nil:
+			parts[i] = *field.Parameter + " " + field.Message
+		default:
+			parts[i] = "the body " + field.Message
+		}
+	}
+	return strings.Join(parts, "; ")
+}
+
+// toProblem finds the answer to any error. Whatever it does not know is the server's fault.
+func toProblem(err error) (_ *problem, known bool) {
+	var p *problem
+	var postgresError *pgconn.PgError
+	var connectError *pgconn.ConnectError
+	switch {
+	case errors.As(err, &p):
+		return p, true
+	case errors.Is(err, context.DeadlineExceeded):
+		return unavailable("the request took too long"), false
+	case errors.As(err, &connectError):
+		return unavailable("the database can't be reached"), false
+	case errors.As(err, &postgresError) && transient(postgresError.Code):
+		return unavailable("the database asks to try again"), false
+	default:
+		internal := errInternal
+		return &internal, false
+	}
+}
+
+// transient tells whether the same statement may succeed later: connection trouble, a shutdown, no free slots, a lost race.
+func transient(sqlState string) bool {
+	switch {
+	case strings.HasPrefix(sqlState, "08"), strings.HasPrefix(sqlState, "53"), strings.HasPrefix(sqlState, "57P"):
+		return true
+	default:
+		return sqlState == "40001" || sqlState == "40P01"
+	}
+}
+
+// fail answers with the error's problem and ends the request.
+func (s *server) fail(c *gin.Context, err error) {
+	ctx := c.Request.Context()
+	p, known := toProblem(err)
+	if !known && !errors.Is(context.Cause(ctx), context.Canceled) { // a caller who hung up is no fault
+		s.logger.ErrorContext(ctx, "request failed", slog.String("route", c.FullPath()), slog.Int("status", p.status), slog.Any("error", err))
+	}
+	c.Abort()
+	if c.Writer.Written() {
+		return
+	}
+	body := gen.Problem{
+		Type: problemBase + p.kind, Title: p.title, Status: p.status, TraceID: telemetry.TraceFrom(ctx).ID, Instance: &c.Request.URL.Path,
+	}
+	if p.detail != "" {
+		body.Detail = &p.detail
+	}
+	if len(p.fields) > 0 {
+		body.Errors = &p.fields
+	}
+	content, err := json.Marshal(body)
+	if err != nil {
+		s.logger.ErrorContext(ctx, "encode a problem", slog.Any("error", err))
+	}
+	for name, value := range p.header {
+		c.Header(name, value)
+	}
+	c.Data(p.status, "application/problem+json", content)
+}
+
+// recover turns a panic into an answer, so that one request can't end the process.
+func (s *server) recover(c *gin.Context) {
+	defer func() {
+		cause := recover()
+		if cause == nil {
+			return
+		}
+		if err, ok := cause.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+			panic(cause)
+		}
+		s.logger.ErrorContext(c.Request.Context(), "a handler panicked", slog.Any("panic", cause), slog.String("stack", string(debug.Stack())))
+		problem := errInternal
+		s.fail(c, &problem)
+	}()
+	c.Next()
+}

@@ -1,0 +1,121 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/search"
+	"github.com/atlas-platform/atlas/services/api/gen"
+)
+
+// Search implements gen.StrictServerInterface. Rights are applied at the time of the query: the search engine gets the collections that the
+// caller may see now, and the database has the last word about each hit.
+func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (gen.SearchResponseObject, error) {
+	p, params := caller(ctx), request.Params
+	query := search.Query{Tags: wantedTags(params.Tag), Limit: int(pageSize(params.Limit))}
+	if params.Q != nil {
+		query.Text = *params.Q
+	}
+	scope := []any{"search", p.id(), params.CollectionID, query.Tags, query.Text}
+	from, err := s.cursors.decode(params.Cursor, position{}, scope...)
+	if err != nil {
+		return nil, err
+	}
+	query.Cursor = from.Inner
+	roles, err := s.visible(ctx, p.id(), params.CollectionID)
+	if err != nil {
+		return nil, err
+	}
+	if len(roles) == 0 {
+		if params.CollectionID != nil {
+			return nil, notFound(noCollection)
+		}
+		return gen.Search200JSONResponse{Items: []gen.SearchHit{}}, nil
+	}
+	for id := range roles {
+		query.CollectionIDs = append(query.CollectionIDs, id)
+	}
+	page, err := s.searcher.Search(ctx, query)
+	if err != nil {
+		return nil, searchProblem(err)
+	}
+	hits, err := s.hitBodies(ctx, page.Hits, roles)
+	if err != nil {
+		return nil, err
+	}
+	out := gen.Search200JSONResponse{Items: hits, Total: page.Total, Degraded: page.Degraded}
+	if page.NextCursor != "" {
+		out.NextCursor, err = s.cursors.encode(position{Inner: page.NextCursor}, scope...)
+	}
+	return out, err
+}
+
+func searchProblem(err error) error {
+	switch {
+	case errors.Is(err, search.ErrCursor):
+		const message = "is no longer valid for this search: start again with the first page"
+		return badRequest("cursor "+message, parameter("cursor", message))
+	case errors.Is(err, search.ErrQuery):
+		return badRequest("q can't be searched for", parameter("q", "can't be searched for"))
+	case errors.Is(err, search.ErrUnavailable):
+		return errors.Join(unavailable("search is not available"), err)
+	default:
+		return fmt.Errorf("search: %w", err)
+	}
+}
+
+// visible are the collections that the user may see and the role in each; only collection when it is given.
+func (s *server) visible(ctx context.Context, user uuid.UUID, collection *uuid.UUID) (map[uuid.UUID]gen.Role, error) {
+	rows, err := s.queries.ListCollectionRoles(ctx, user, collection)
+	if err != nil {
+		return nil, fmt.Errorf("list the caller's collections: %w", err)
+	}
+	roles := make(map[uuid.UUID]gen.Role, len(rows))
+	for _, row := range rows {
+		roles[row.CollectionID] = gen.Role(row.Role)
+	}
+	return roles, nil
+}
+
+// hitBodies leaves out what was deleted, or is no longer where the caller may see it, since it was indexed.
+func (s *server) hitBodies(ctx context.Context, hits []search.Hit, roles map[uuid.UUID]gen.Role) ([]gen.SearchHit, error) {
+	ids := make([]uuid.UUID, len(hits))
+	for i, hit := range hits {
+		ids[i] = hit.ItemID
+	}
+	out := make([]gen.SearchHit, 0, len(hits))
+	if len(ids) == 0 {
+		return out, nil
+	}
+	states, err := s.queries.ListItemStates(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read the items that were found: %w", err)
+	}
+	type truth struct {
+		role  gen.Role
+		state gen.SearchState
+	}
+	truths := make(map[uuid.UUID]truth, len(states))
+	for _, state := range states {
+		if role, ok := roles[state.CollectionID]; ok {
+			truths[state.ID] = truth{role: role, state: searchState(state.Version, state.IndexedVersion)}
+		}
+	}
+	for _, hit := range hits {
+		found, ok := truths[hit.ItemID]
+		if !ok {
+			continue
+		}
+		if hit.Tags == nil {
+			hit.Tags = []string{}
+		}
+		out = append(out, gen.SearchHit{
+			ID: hit.ItemID, CollectionID: hit.CollectionID, Title: hit.Title, Snippet: hit.Snippet, Tags: hit.Tags, Score: hit.Score,
+			Version: hit.Version, SearchState: found.state, MyRole: found.role, UpdatedAt: hit.UpdatedAt.UTC(),
+		})
+	}
+	return out, nil
+}

@@ -1,0 +1,83 @@
+package api
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"go.yaml.in/yaml/v3"
+)
+
+//go:embed openapi.yaml
+var specYAML []byte
+
+// spec is the specification: as served, and as requests are checked against it.
+type spec struct {
+	json       []byte
+	operations map[string]*operation
+}
+
+// operation is what the checks of one route need.
+type operation struct {
+	public   bool
+	pathItem *openapi3.PathItem
+	value    *openapi3.Operation
+	query    map[string]bool
+	// bodies are the schemas of the request's body by media type; none when the operation takes no body.
+	bodies map[string]*openapi3.Schema
+}
+
+func loadSpec() (*spec, error) {
+	var tree any
+	if err := yaml.Unmarshal(specYAML, &tree); err != nil {
+		return nil, fmt.Errorf("read openapi.yaml: %w", err)
+	}
+	served, err := json.Marshal(tree)
+	if err != nil {
+		return nil, fmt.Errorf("turn openapi.yaml into JSON: %w", err)
+	}
+	document, err := openapi3.NewLoader().LoadFromData(served)
+	if err != nil {
+		return nil, fmt.Errorf("load openapi.yaml: %w", err)
+	}
+	s := &spec{json: served, operations: make(map[string]*operation)}
+	for path, item := range document.Paths.Map() {
+		for method, value := range item.Operations() {
+			s.operations[routeKey(method, ginPath(path))] = newOperation(item, value)
+		}
+	}
+	return s, nil
+}
+
+func newOperation(item *openapi3.PathItem, value *openapi3.Operation) *operation {
+	op := &operation{
+		public: value.Security != nil && len(*value.Security) == 0, pathItem: item, value: value,
+		query: make(map[string]bool), bodies: make(map[string]*openapi3.Schema),
+	}
+	for _, parameter := range append(append(openapi3.Parameters{}, item.Parameters...), value.Parameters...) {
+		if parameter.Value.In == openapi3.ParameterInQuery {
+			op.query[parameter.Value.Name] = true
+		}
+	}
+	if value.RequestBody != nil {
+		for mediaType, content := range value.RequestBody.Value.Content {
+			op.bodies[mediaType] = content.Schema.Value
+		}
+	}
+	return op
+}
+
+// operation finds what belongs to a matched route. Every generated route has one.
+func (s *spec) operation(r *http.Request, fullPath string) *operation {
+	return s.operations[routeKey(r.Method, fullPath)]
+}
+
+func routeKey(method, path string) string { return method + " " + path }
+
+// ginPath turns /v1/items/{id} into gin's /v1/items/:id.
+func ginPath(path string) string {
+	return strings.NewReplacer("{", ":", "}", "").Replace(path)
+}
