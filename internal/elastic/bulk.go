@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,6 +80,11 @@ func NewBulkWriter(es elastictransport.Interface, alias string, maxBytes int) *B
 // Write applies the actions and returns one result for each. An error, which wraps ErrUnavailable unless ctx ended, means that some may not have
 // been applied: with versions, all can be sent again. It waits a little while Elasticsearch says that it is busy.
 func (w *BulkWriter) Write(ctx context.Context, actions []BulkAction) ([]BulkResult, error) {
+	if slices.ContainsFunc(actions, func(a BulkAction) bool { return a.Document == nil }) {
+		if err := w.requireAlias(ctx); err != nil {
+			return nil, err
+		}
+	}
 	results := make([]BulkResult, len(actions))
 	lines := make([][]byte, len(actions))
 	for i := range actions {
@@ -100,6 +106,27 @@ func (w *BulkWriter) Write(ctx context.Context, actions []BulkAction) ([]BulkRes
 		start = end
 	}
 	return results, nil
+}
+
+// requireAlias fails when there is no alias. Elasticsearch heeds require_alias for writes only: a versioned delete would create an index that has
+// the alias's name.
+func (w *BulkWriter) requireAlias(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "/_alias/"+w.alias, nil)
+	if err != nil {
+		return fmt.Errorf("make alias request: %w", err)
+	}
+	res, err := w.es.Perform(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("%w: alias %s: status %d", ErrUnavailable, w.alias, res.StatusCode)
+	}
+	return nil
 }
 
 func encodeAction(a *BulkAction) ([]byte, error) {

@@ -1,0 +1,149 @@
+// Package indexingtest gives tests an index of their own on the real Elasticsearch, and items to put there.
+package indexingtest
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/elastic/go-elasticsearch/v8"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/testenv"
+)
+
+const timeout = time.Minute
+
+// Client connects to the Elasticsearch that ELASTICSEARCH_URL names.
+func Client(t testing.TB) *elasticsearch.Client {
+	t.Helper()
+	client, err := elastic.NewClient(elastic.Config{URLs: URLs(t)})
+	require.NoError(t, err)
+	return client
+}
+
+// URLs returns the addresses that ELASTICSEARCH_URL names.
+func URLs(t testing.TB) []string {
+	t.Helper()
+	return strings.Split(testenv.Require(t, testenv.ElasticsearchURL), ",")
+}
+
+// NewAlias makes an empty index of items behind a unique alias, both dropped with the test.
+func NewAlias(t testing.TB, es *elasticsearch.Client) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	alias := "test-" + uuid.NewString()
+	require.NoError(t, elastic.EnsureIndex(ctx, es, alias, elastic.Params{RefreshInterval: 200 * time.Millisecond}))
+	t.Cleanup(func() {
+		state, err := elastic.ObserveIndex(ctx, es, alias)
+		if err != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), timeout)
+			defer cancel()
+			state, err = elastic.ObserveIndex(ctx, es, alias)
+		}
+		require.NoError(t, err)
+		for name := range state.Indices {
+			do(t, es, http.MethodDelete, "/"+name)
+		}
+		do(t, es, http.MethodDelete, "/_index_template/"+elastic.TemplateName(alias))
+	})
+	return alias
+}
+
+// Refresh makes everything that was written to the alias visible to search.
+func Refresh(t testing.TB, es *elasticsearch.Client, alias string) {
+	t.Helper()
+	do(t, es, http.MethodPost, "/"+alias+"/_refresh")
+}
+
+func do(t testing.TB, es *elasticsearch.Client, method, path string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, path, nil)
+	require.NoError(t, err)
+	res, err := es.Perform(req)
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	require.Less(t, res.StatusCode, 300, "%s %s", method, path)
+}
+
+// Stored is a document as the index has it now.
+type Stored struct {
+	Found   bool           `json:"found"`
+	Version int64          `json:"_version"`
+	Source  map[string]any `json:"_source"`
+}
+
+// Get reads one document, refreshed or not.
+func Get(t testing.TB, es *elasticsearch.Client, alias string, id uuid.UUID) Stored {
+	t.Helper()
+	res, err := es.Get(alias, id.String())
+	require.NoError(t, err)
+	defer func() { _ = res.Body.Close() }()
+	var stored Stored
+	require.NoError(t, json.NewDecoder(res.Body).Decode(&stored))
+	return stored
+}
+
+// Seed writes rows straight into the tables: the API is not part of these tests.
+type Seed struct {
+	Pool *pgxpool.Pool
+	User uuid.UUID
+}
+
+// NewSeed makes a user to own what follows.
+func NewSeed(t testing.TB, pool *pgxpool.Pool) *Seed {
+	t.Helper()
+	s := &Seed{Pool: pool, User: uuid.Must(uuid.NewV7())}
+	s.Exec(t, "INSERT INTO users (id, email, password_hash) VALUES ($1, $2, 'x')", s.User, s.User.String()+"@example.com")
+	return s
+}
+
+// Exec runs a statement that has to succeed.
+func (s *Seed) Exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	_, err := s.Pool.Exec(context.Background(), sql, args...)
+	require.NoError(t, err)
+}
+
+// Collection makes a collection.
+func (s *Seed) Collection(t testing.TB) uuid.UUID {
+	t.Helper()
+	id := uuid.Must(uuid.NewV7())
+	s.Exec(t, "INSERT INTO collections (id, name, created_by) VALUES ($1, 'c', $2)", id, s.User)
+	return id
+}
+
+// Item makes an item.
+func (s *Seed) Item(t testing.TB, collection uuid.UUID, title, content string, tags ...string) uuid.UUID {
+	t.Helper()
+	id := uuid.Must(uuid.NewV7())
+	s.Exec(t, "INSERT INTO items (id, collection_id, title, content, created_by, updated_by) VALUES ($1, $2, $3, $4, $5, $5)",
+		id, collection, title, content, s.User)
+	for _, tag := range tags {
+		s.Exec(t, `WITH t AS (INSERT INTO tags (id, collection_id, name) VALUES ($1, $2, $3)
+			ON CONFLICT (collection_id, name) DO UPDATE SET name = excluded.name RETURNING id)
+			INSERT INTO item_tags (item_id, tag_id) SELECT $4, id FROM t`, uuid.Must(uuid.NewV7()), collection, tag, id)
+	}
+	return id
+}
+
+// Update gives an item a new title and the next version.
+func (s *Seed) Update(t testing.TB, item uuid.UUID, title string) {
+	t.Helper()
+	s.Exec(t, "UPDATE items SET title = $2, version = version + 1, updated_at = now() WHERE id = $1", item, title)
+}
+
+// Delete deletes an item softly.
+func (s *Seed) Delete(t testing.TB, item uuid.UUID) {
+	t.Helper()
+	s.Exec(t, "UPDATE items SET deleted_at = now(), version = version + 1 WHERE id = $1", item)
+}
