@@ -65,13 +65,13 @@ func newBuilder(ctx context.Context, root, cache string, console *process.Consol
 	}
 	modules := filepath.Join(root, "hack", "devenv", "cluster")
 	sum := sha256.New()
-	fmt.Fprintln(sum, strings.TrimSpace(string(goVersion)), runtime.GOOS, runtime.GOARCH, ldflags())
+	_, _ = fmt.Fprintln(sum, strings.TrimSpace(string(goVersion)), runtime.GOOS, runtime.GOARCH, ldflags())
 	for _, f := range []string{"k8s/go.mod", "k8s/go.sum", "coredns/go.mod", "coredns/go.sum", "coredns/main.go", "pause/go.mod", "pause/main.go"} {
 		content, err := os.ReadFile(filepath.Join(modules, filepath.FromSlash(f)))
 		if err != nil {
 			return nil, fmt.Errorf("read the sources of the Kubernetes programs: %w", err)
 		}
-		fmt.Fprintln(sum, f, len(content))
+		_, _ = fmt.Fprintln(sum, f, len(content))
 		sum.Write(content)
 	}
 	dir := filepath.Join(cache, "kubernetes", hex.EncodeToString(sum.Sum(nil))[:12])
@@ -113,7 +113,7 @@ func (b *builder) one(ctx context.Context, p program) error {
 // compile builds aside and renames, so that a program under its final name is always whole.
 func (b *builder) compile(ctx context.Context, p program, out string) error {
 	tmp := filepath.Join(b.dir, "."+p.name+".new")
-	defer os.Remove(tmp)
+	defer func() { _ = os.Remove(tmp) }()
 	cmd := exec.CommandContext(ctx, "go", "build", "-ldflags", ldflags(), "-o", tmp, p.pkg)
 	cmd.Dir = filepath.Join(b.modules, p.module)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly -trimpath -buildvcs=false")

@@ -40,7 +40,7 @@ func (n *node) openServers(ctx context.Context, proc *process.Process, servers m
 	if err != nil {
 		return err
 	}
-	defer ns.Close()
+	defer ns.close()
 	return openServers(ctx, n.state, proc.PID, nodeIP, servers, func(addr string) (net.Listener, error) {
 		// The node's own address appears only when its PID 1 has made the link.
 		var l net.Listener
@@ -86,7 +86,7 @@ func (n *node) forward(ctx context.Context, proc *process.Process, name, target 
 	if err != nil {
 		return "", fmt.Errorf("forward %s: %w", name, err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return addr, startForwarder(ctx, n.state, full, addr+" -> "+target, []net.Listener{l}, "--node", strconv.Itoa(proc.PID), "--inside", target)
 }
 

@@ -37,7 +37,7 @@ func runForwarder(ctx context.Context, node int, inside bool, listeners []net.Li
 		if err != nil {
 			return err
 		}
-		defer ns.Close()
+		defer ns.close()
 		if inside {
 			dial = ns.dial
 		}
@@ -75,9 +75,9 @@ func watch(pid int) (<-chan struct{}, error) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		for {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1) //nolint:gosec // a descriptor is small
 			if n > 0 || (err != nil && err != unix.EINTR) {
 				return
 			}

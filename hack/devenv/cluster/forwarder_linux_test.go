@@ -28,7 +28,7 @@ func network(t *testing.T) (pid int, ns *netns, end func()) {
 	t.Cleanup(end)
 	ns, err := openNetns(cmd.Process.Pid)
 	require.NoError(t, err)
-	t.Cleanup(func() { ns.Close() })
+	t.Cleanup(ns.close)
 	require.NoError(t, ns.run(func() error { return ip(context.Background(), "link", "set", "dev", "lo", "up") }))
 	return cmd.Process.Pid, ns, end
 }
@@ -47,7 +47,7 @@ func TestForwarderOpensConnectionsInside(t *testing.T) {
 	pid, ns, end := network(t)
 	server, err := ns.listen(t.Context(), "127.0.0.1:0")
 	require.NoError(t, err)
-	defer server.Close()
+	t.Cleanup(func() { _ = server.Close() })
 	go shouter(server)
 	_, err = net.Dial("tcp4", server.Addr().String())
 	require.Error(t, err, "the host must not see the node's network")

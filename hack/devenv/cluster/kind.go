@@ -133,11 +133,10 @@ func (k *kind) Status(ctx context.Context) (*Status, error) {
 	if err := k.findKubectl(ctx, info); err != nil {
 		return nil, err
 	}
-	if _, err := kubectl(ctx, info, nil, "--request-timeout=5s", "get", "--raw", "/readyz"); err != nil {
+	_, err = kubectl(ctx, info, nil, "--request-timeout=5s", "get", "--raw", "/readyz")
+	if st.Ready = err == nil; !st.Ready {
 		st.Detail = err.Error()
-		return st, nil
 	}
-	st.Ready = true
 	return st, nil
 }
 

@@ -22,7 +22,7 @@ func openNetns(pid int) (*netns, error) {
 	return &netns{file: f}, nil
 }
 
-func (n *netns) Close() error { return n.file.Close() }
+func (n *netns) close() { _ = n.file.Close() }
 
 // run calls fn on a thread of its own inside the namespace. The thread ends with the goroutine, because it is never unlocked: no other
 // goroutine can find itself in the wrong network.

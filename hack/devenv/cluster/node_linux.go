@@ -285,11 +285,11 @@ func (n *node) tails() string {
 // fingerprint changes whenever this package would set up a node differently.
 func fingerprint() string {
 	sum := sha256.New()
-	fmt.Fprintln(sum, components(), certificates(), nodeNet, serviceCIDR)
+	_, _ = fmt.Fprintln(sum, components(), certificates(), nodeNet, serviceCIDR)
 	entries, _ := templates.ReadDir("templates")
 	for _, e := range entries {
 		content, _ := templates.ReadFile("templates/" + e.Name())
-		fmt.Fprintln(sum, e.Name(), string(content))
+		_, _ = fmt.Fprintln(sum, e.Name(), string(content))
 	}
 	return hex.EncodeToString(sum.Sum(nil))[:12]
 }
@@ -300,7 +300,7 @@ func overlayWorks(dir string) bool {
 	if err != nil {
 		return false
 	}
-	defer os.RemoveAll(probe)
+	defer func() { _ = os.RemoveAll(probe) }()
 	for _, d := range []string{"lower", "upper", "work", "merged"} {
 		if err := os.Mkdir(filepath.Join(probe, d), 0o700); err != nil {
 			return false

@@ -20,7 +20,7 @@ func relay(ctx context.Context, l net.Listener, dial dialer) error {
 	var open sync.WaitGroup
 	defer open.Wait()
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { l.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	for {
 		conn, err := l.Accept()

@@ -35,7 +35,7 @@ type Image struct {
 // Pack wraps one static Linux program in an image whose entry point is /NAME, and writes its archive to dir unless it is there already.
 // The same program always gives the same Ref.
 func Pack(nm, program, dir string) (Image, error) {
-	img, err := build(nm, program)
+	img, err := assemble(nm, program)
 	if err != nil {
 		return Image{}, fmt.Errorf("build image %s: %w", nm, err)
 	}
@@ -60,7 +60,7 @@ func Pack(nm, program, dir string) (Image, error) {
 	if err != nil {
 		return Image{}, err
 	}
-	defer os.Remove(tmp.Name())
+	defer func() { _ = os.Remove(tmp.Name()) }()
 	err = tarball.Write(tag, img, tmp)
 	if cerr := tmp.Close(); err == nil {
 		err = cerr
@@ -74,7 +74,8 @@ func Pack(nm, program, dir string) (Image, error) {
 	return out, prune(nm, dir)
 }
 
-func build(nm, program string) (v1.Image, error) {
+// assemble makes the image of one layer, with its configuration.
+func assemble(nm, program string) (v1.Image, error) {
 	layer, err := layer(nm, program)
 	if err != nil {
 		return nil, err

@@ -106,3 +106,30 @@ func TestBuildRefusesAnUnknownTarget(t *testing.T) {
 	_, err := images.Build(t.Context(), images.Target{Name: "nginx"}, images.Options{Cache: t.TempDir()})
 	require.ErrorContains(t, err, `"nginx"`)
 }
+
+// checkout is the smallest one that Build can build from.
+func checkout(t *testing.T, message string) string {
+	t.Helper()
+	dir := t.TempDir()
+	main := "package main\n\nfunc main() { println(\"" + message + "\") }\n"
+	for name, content := range map[string]string{"go.mod": "module example.com/atlas\n\ngo 1.26\n", "main.go": main, "services/main.go": main} {
+		require.NoError(t, os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	return dir
+}
+
+func TestBuildDependsOnTheSourcesOnly(t *testing.T) {
+	t.Parallel()
+	build := func(target, root, cache string) images.Image {
+		img, err := images.Build(t.Context(), images.Target{Name: target}, images.Options{Root: root, Cache: cache})
+		require.NoError(t, err)
+		return img
+	}
+	root, cache := checkout(t, "one"), t.TempDir()
+	first := build("atlas", root, cache)
+	require.Equal(t, first, build("atlas", root, cache))
+	require.Equal(t, first.Ref, build("atlas", checkout(t, "one"), t.TempDir()).Ref, "neither the folder nor the cache matters")
+	require.NotEqual(t, first.Ref, build("atlas", checkout(t, "two"), cache).Ref)
+	require.NotEqual(t, first.Ref, build("operator", root, cache).Ref)
+}
