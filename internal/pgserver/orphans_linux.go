@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // serverProcesses returns the pids of the postgres processes that work in the data folder: each has it as its
@@ -19,8 +20,9 @@ func serverProcesses(data string, _ int) []int {
 		if err != nil || cwd != data {
 			continue
 		}
-		exe, err := os.Readlink(filepath.Join(dir, "exe"))
-		if err != nil || filepath.Base(exe) != "postgres" {
+		// Not the link to its program: that is gone already while an ending process still holds the shared memory.
+		name, err := os.ReadFile(filepath.Join(dir, "comm"))
+		if err != nil || strings.TrimSpace(string(name)) != "postgres" {
 			continue
 		}
 		if pid, err := strconv.Atoi(filepath.Base(dir)); err == nil {

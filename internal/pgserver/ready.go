@@ -17,15 +17,10 @@ var ErrExited = errors.New("the server has ended")
 // WaitReady waits until the server answers a query, and makes sure that the database is there. exited tells that there is
 // nothing more to wait for; it may be nil.
 func (p *Prepared) WaitReady(ctx context.Context, exited <-chan struct{}) error {
-	admin, err := url.Parse(p.URL)
-	if err != nil {
-		return fmt.Errorf("database URL: %w", err)
-	}
-	admin.Path = "/postgres"
 	tick := time.NewTicker(30 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := p.ensureDatabase(ctx, admin.String())
+		err := p.Ready(ctx)
 		if err == nil {
 			return nil
 		}
@@ -46,8 +41,14 @@ func (p *Prepared) WaitReady(ctx context.Context, exited <-chan struct{}) error 
 // startingUp is the SQLSTATE cannot_connect_now: starting, recovering or shutting down.
 const startingUp = "57P03"
 
-func (p *Prepared) ensureDatabase(ctx context.Context, admin string) error {
-	conn, err := pgx.Connect(ctx, admin)
+// Ready asks the server once, and creates the database when it isn't there.
+func (p *Prepared) Ready(ctx context.Context) error {
+	admin, err := url.Parse(p.URL)
+	if err != nil {
+		return fmt.Errorf("database URL: %w", err)
+	}
+	admin.Path = "/postgres"
+	conn, err := pgx.Connect(ctx, admin.String())
 	if err != nil {
 		return err
 	}

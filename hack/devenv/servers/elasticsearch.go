@@ -20,16 +20,10 @@ func (u *up) elasticsearch(ctx context.Context, p *process.Progress) (endpoint, 
 	}
 	dir := u.State.Path(elasticsearchName)
 	if running, ok := u.State.Find(elasticsearchName); ok {
-		running, err := u.settle(ctx, running, pidFile(dir))
-		if err != nil {
-			return endpoint{}, u.State.WithLog(elasticsearchName, err)
+		e, err := u.attachElasticsearch(ctx, p, running, pidFile(dir))
+		if !errors.Is(err, errEnded) {
+			return e, err
 		}
-		port, err := u.State.KnownPort(elasticsearchName)
-		if err != nil {
-			return endpoint{}, err
-		}
-		p.Outcome("already running")
-		return elasticsearchEndpoint(port), u.ready(ctx, running, probeElasticsearch("http://"+onHost(port), noCredentials))
 	}
 	if u.docker {
 		return u.elasticsearchContainer(ctx, p)
@@ -64,7 +58,19 @@ func (u *up) elasticsearch(ctx context.Context, p *process.Progress) (endpoint, 
 	if err != nil {
 		return endpoint{}, u.State.WithLog(elasticsearchName, err)
 	}
-	return elasticsearchEndpoint(port), u.startedReady(ctx, started, probeElasticsearch("http://"+onHost(port), noCredentials))
+	return elasticsearchEndpoint(port), u.started(ctx, started, probeElasticsearch("http://"+onHost(port), noCredentials))
+}
+
+func (u *up) attachElasticsearch(ctx context.Context, p *process.Progress, running *process.Process, pidFile string) (endpoint, error) {
+	port, err := u.State.KnownPort(elasticsearchName)
+	if err != nil {
+		return endpoint{}, err
+	}
+	server, err := u.settle(ctx, running, pidFile)
+	if err != nil {
+		return endpoint{}, u.State.WithLog(elasticsearchName, err)
+	}
+	return elasticsearchEndpoint(port), u.attached(ctx, p, server, probeElasticsearch("http://"+onHost(port), noCredentials))
 }
 
 func elasticsearchEndpoint(port int) endpoint {
@@ -110,12 +116,12 @@ func (u *up) settle(ctx context.Context, p *process.Process, pidFile string) (*p
 			return p, nil
 		}
 		if !running {
-			if pid == 0 {
-				return nil, errors.Join(errors.New("its launcher has ended without starting it"), p.Stop(ctx))
+			if pid == 0 || pid == p.PID {
+				return nil, errors.Join(errEnded, p.Stop(ctx))
 			}
 			server, err := u.State.Adopt(elasticsearchName, pid)
 			if err != nil {
-				return nil, errors.Join(err, p.Stop(ctx))
+				return nil, errors.Join(errEnded, err, p.Stop(ctx))
 			}
 			return server, nil
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,8 +29,10 @@ func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 		if err != nil {
 			return endpoint{}, err
 		}
-		p.Outcome("already running")
-		return kafkaEndpoint(ports), u.ready(ctx, running, probeKafka(onHost(ports.host)))
+		err = u.attached(ctx, p, running, probeKafka(onHost(ports.host)))
+		if !errors.Is(err, errEnded) {
+			return kafkaEndpoint(ports), err
+		}
 	}
 	if u.docker {
 		return u.kafkaContainer(ctx, p)
@@ -67,7 +70,7 @@ func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 	if err != nil {
 		return endpoint{}, err
 	}
-	return kafkaEndpoint(ports), u.startedReady(ctx, started, probeKafka(onHost(ports.host)))
+	return kafkaEndpoint(ports), u.started(ctx, started, probeKafka(onHost(ports.host)))
 }
 
 func kafkaPortsFrom(port func(string) (int, error)) (kafkaPorts, error) {

@@ -2,7 +2,7 @@ package servers
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"net/url"
 	"time"
 
@@ -19,16 +19,10 @@ func (u *up) postgres(ctx context.Context, p *process.Progress) (endpoint, error
 		Progress: func(doing string) { p.Set("%s", doing) },
 	}
 	if running, ok := u.State.Find(postgresName); ok {
-		var err error
-		if cfg.Port, err = u.State.KnownPort(postgresName); err != nil {
-			return endpoint{}, err
+		e, err := u.attachPostgres(ctx, p, cfg, running)
+		if !errors.Is(err, errEnded) {
+			return e, err
 		}
-		server, err := pgserver.Attach(cfg)
-		if err != nil {
-			return endpoint{}, err
-		}
-		p.Outcome("already running")
-		return postgresEndpoint(server), u.ready(ctx, running, func(ctx context.Context) error { return server.WaitReady(ctx, nil) })
 	}
 	if u.docker {
 		return u.postgresContainer(ctx, p)
@@ -49,7 +43,20 @@ func (u *up) postgres(ctx context.Context, p *process.Progress) (endpoint, error
 	if err != nil {
 		return endpoint{}, err
 	}
-	return postgresEndpoint(server), u.startedReady(ctx, started, func(ctx context.Context) error { return server.WaitReady(ctx, started.Exited()) })
+	return postgresEndpoint(server), u.started(ctx, started, server.Ready)
+}
+
+func (u *up) attachPostgres(ctx context.Context, p *process.Progress, cfg pgserver.Config, running *process.Process) (endpoint, error) {
+	port, err := u.State.KnownPort(postgresName)
+	if err != nil {
+		return endpoint{}, err
+	}
+	cfg.Port = port
+	server, err := pgserver.Attach(cfg)
+	if err != nil {
+		return endpoint{}, err
+	}
+	return postgresEndpoint(server), u.attached(ctx, p, running, server.Ready)
 }
 
 func postgresEndpoint(server *pgserver.Prepared) endpoint {
@@ -59,23 +66,4 @@ func postgresEndpoint(server *pgserver.Prepared) endpoint {
 		e.node = node.String()
 	}
 	return e
-}
-
-// ready waits for a server that was running already.
-func (u *up) ready(ctx context.Context, p *process.Process, ask probe) error {
-	if err := await(ctx, readyTimeout, ask, p); err != nil {
-		return u.State.WithLog(p.Name, fmt.Errorf("pid %d: %w", p.PID, err))
-	}
-	return nil
-}
-
-// startedReady waits for a server that was just started, and ends it again when it doesn't get ready.
-func (u *up) startedReady(ctx context.Context, p *process.Process, ask probe) error {
-	err := u.ready(ctx, p, ask)
-	if err != nil {
-		if stopErr := p.Stop(context.WithoutCancel(ctx)); stopErr != nil {
-			return fmt.Errorf("%w; %w", err, stopErr)
-		}
-	}
-	return err
 }

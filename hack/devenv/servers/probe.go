@@ -35,7 +35,7 @@ func await(ctx context.Context, limit time.Duration, ask probe, p *process.Proce
 			return nil
 		}
 		if p != nil && !p.Alive() {
-			return errors.New("it has ended before it was ready")
+			return errEnded
 		}
 		select {
 		case <-ctx.Done():
@@ -43,6 +43,29 @@ func await(ctx context.Context, limit time.Duration, ask probe, p *process.Proce
 		case <-tick.C:
 		}
 	}
+}
+
+// errEnded says that a process ended while it was waited for. One that was found running may just have been killed: it
+// is started anew then.
+var errEnded = errors.New("it has ended before it was ready")
+
+// attached waits for a server that was running already.
+func (u *up) attached(ctx context.Context, p *process.Progress, running *process.Process, ask probe) error {
+	if err := await(ctx, readyTimeout, ask, running); err != nil {
+		return u.State.WithLog(running.Name, fmt.Errorf("pid %d: %w", running.PID, err))
+	}
+	p.Outcome("already running")
+	return nil
+}
+
+// started waits for a server that was just started, and ends it again when it doesn't get ready.
+func (u *up) started(ctx context.Context, server *process.Process, ask probe) error {
+	err := await(ctx, readyTimeout, ask, server)
+	if err == nil {
+		return nil
+	}
+	err = u.State.WithLog(server.Name, err)
+	return errors.Join(err, server.Stop(context.WithoutCancel(ctx)))
 }
 
 func probePostgres(databaseURL string) probe {
