@@ -245,11 +245,13 @@ func TestAPIDownThenUp(t *testing.T) {
 		"a 500": func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "boom", http.StatusInternalServerError)
 		},
-		"a 503 problem":            answerProblem(http.StatusServiceUnavailable, `{"title":"Service Unavailable","detail":"PostgreSQL is away"}`),
-		"a 429 problem":            answerProblem(http.StatusTooManyRequests, `{"title":"Too Many Requests"}`),
-		"a 409 problem":            answerProblem(http.StatusConflict, `{"detail":"the same key is being answered"}`),
-		"a 404 of something else":  http.NotFound,
-		"a redirect":               func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://elsewhere.invalid/", 307) },
+		"a 503 problem":           answerProblem(http.StatusServiceUnavailable, `{"title":"Service Unavailable","detail":"PostgreSQL is away"}`),
+		"a 429 problem":           answerProblem(http.StatusTooManyRequests, `{"title":"Too Many Requests"}`),
+		"a 409 problem":           answerProblem(http.StatusConflict, `{"detail":"the same key is being answered"}`),
+		"a 404 of something else": http.NotFound,
+		"a redirect": func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "http://elsewhere.invalid/", http.StatusTemporaryRedirect)
+		},
 		"a page that is not a job": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
 		"a job without id":         func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"state":"QUEUED"}`) },
 		"a job with a path for an id": func(w http.ResponseWriter, _ *http.Request) {
@@ -529,8 +531,10 @@ func TestManager(t *testing.T) {
 	})
 	b.api.set(map[string]any{"state": "SUCCEEDED"})
 	eventually("it is deleted when it is done", func(job *platformv1alpha1.AtlasJob) bool { return job == nil })
+	// A cache that is a moment behind may submit again: with the same key, which is the same job.
 	posts, _ := b.api.seen()
-	require.Equal(t, []string{string(job.UID)}, posts)
+	require.Equal(t, []string{string(job.UID)}, slices.Compact(posts))
+	require.Len(t, b.api.jobs, 1)
 	require.Eventually(t, func() bool {
 		var events eventsv1.EventList
 		require.NoError(t, b.client.List(t.Context(), &events, client.InNamespace(b.namespace)))
