@@ -21,15 +21,24 @@ const (
 	sampleFile   = "config/samples/platform_v1alpha1_atlasstack.yaml"
 	readyTimeout = 5 * time.Minute
 	pollInterval = 500 * time.Millisecond
+
+	operatorNamespaceManifest = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: ` + operatorNamespace + `, labels: {pod-security.kubernetes.io/enforce: restricted}}
+`
 )
 
 func (in *installer) installOperator(ctx context.Context, p *process.Progress, helm string, image images.Image) error {
 	repository, tag, _ := strings.Cut(image.Ref, ":")
 	p.Set("installing the chart")
+	if _, err := in.kubectl.run(ctx, strings.NewReader(operatorNamespaceManifest), "apply", "--server-side", "--filename", "-"); err != nil {
+		return err
+	}
 	env := append(os.Environ(), "KUBECONFIG="+in.Info.Kubeconfig)
 	err := runQuietly(ctx, in.Root, env, helm, "upgrade", "--install", release, filepath.Join("charts", "atlas-operator"),
-		"--namespace", operatorNamespace, "--create-namespace", "--wait", "--timeout", "3m",
-		"--set", "image.repository="+repository, "--set", "image.tag="+tag)
+		"--namespace", operatorNamespace, "--wait", "--timeout", "3m",
+		"--set-string", "image.repository="+repository, "--set-string", "image.tag="+tag)
 	if err != nil {
 		return errors.Join(err, in.podsTrouble(ctx, operatorNamespace))
 	}

@@ -1,0 +1,185 @@
+// Package dev runs all of Atlas in one process, with no root, no Java and no cluster: an embedded PostgreSQL, an embedded broker that speaks
+// Kafka's protocol, and PostgreSQL's full-text search instead of Elasticsearch. The roles are the ones that run in production.
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/kafka"
+	"github.com/atlas-platform/atlas/internal/pgserver"
+	"github.com/atlas-platform/atlas/services/migrate"
+)
+
+const (
+	adminEmail = "admin@atlas.local"
+	topic      = "atlas.domain-events.v1"
+	partitions = 3
+	// stopTimeout bounds the stop of PostgreSQL once every role has drained.
+	stopTimeout = 20 * time.Second
+)
+
+// Options says where `atlas dev` keeps its data and where it answers.
+type Options struct {
+	// Folder keeps the data; it survives a restart.
+	Folder string
+	// Listen is the address of the REST API, host:port; port 0 takes any free one.
+	Listen string
+	// FallBack lets another port be taken when Listen's is in use.
+	FallBack bool
+	// EnvFile is where the addresses and the admin's login are written as shell assignments, mode 0600.
+	EnvFile string
+	// Out gets what a user should read; logs go to Logger.
+	Out    io.Writer
+	Logger *slog.Logger
+}
+
+// Run starts everything, says how to reach it, and runs until ctx is done. Then it drains the roles and stops the servers.
+func Run(ctx context.Context, o Options) (err error) {
+	start := time.Now()
+	folder, err := openFolder(o.Folder)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	listen, err := freeAddress(ctx, o.Listen, o.FallBack)
+	if err != nil {
+		return err
+	}
+
+	var database *pgserver.Server
+	var events *broker
+	servers, serversCtx := errgroup.WithContext(ctx)
+	servers.Go(func() (err error) {
+		database, err = pgserver.Start(serversCtx, pgserver.Config{
+			DataDir: folder.join("postgres"), Progress: func(doing string) { fmt.Fprintf(o.Out, "PostgreSQL: %s …\n", doing) },
+		})
+		return err
+	})
+	servers.Go(func() (err error) {
+		events, err = startBroker(folder.join("broker"))
+		return err
+	})
+	err = servers.Wait()
+	defer func() { err = errors.Join(err, stopServers(ctx, database, events)) }()
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-database.Done()
+		if ctx.Err() == nil {
+			o.Logger.ErrorContext(ctx, "PostgreSQL has ended")
+		}
+	}()
+
+	settings, err := prepare(ctx, folder, database.URL(), events.addresses(), o.Logger)
+	if err != nil {
+		return err
+	}
+	settings.listen = listen
+	return settings.runRoles(ctx, o, func(address string) {
+		if err := announce(o, settings, address, time.Since(start)); err != nil {
+			o.Logger.ErrorContext(ctx, "could not write the environment file", "error", err)
+		}
+	})
+}
+
+// settings is what the roles are configured with.
+type settings struct {
+	databaseURL   string
+	brokers       []string
+	signingKey    string
+	adminPassword string
+	listen        string
+}
+
+// prepare brings the database and the broker to what the roles expect.
+func prepare(ctx context.Context, f *folder, databaseURL string, brokers []string, logger *slog.Logger) (*settings, error) {
+	s := &settings{databaseURL: databaseURL, brokers: brokers}
+	var err error
+	if s.signingKey, err = f.signingKey(); err != nil {
+		return nil, err
+	}
+	password, passwordFile, err := f.adminPassword()
+	if err != nil {
+		return nil, err
+	}
+	s.adminPassword = password
+	for _, name := range []string{topic, kafka.DeadLetterTopic(topic)} {
+		if err := kafka.EnsureTopic(ctx, brokers, kafka.TopicSpec{Name: name, Partitions: partitions, ReplicationFactor: 1}); err != nil {
+			return nil, err
+		}
+	}
+	return s, migrate.Run(ctx, migrate.Config{
+		Database: config.Database{URL: databaseURL, MaxConns: 2},
+		Admin:    migrate.Admin{Email: adminEmail, PasswordFile: passwordFile},
+	}, logger)
+}
+
+func stopServers(ctx context.Context, database *pgserver.Server, events *broker) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	if events != nil {
+		events.stop()
+	}
+	if database == nil {
+		return nil
+	}
+	return database.Stop(ctx)
+}
+
+// freeAddress returns address, or one with another port when that is in use and another will do.
+func freeAddress(ctx context.Context, address string, fallBack bool) (string, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err == nil {
+		return listener.Addr().String(), listener.Close()
+	}
+	if !fallBack {
+		return "", fmt.Errorf("the REST API can't listen on %s: %w; choose another address with --listen", address, err)
+	}
+	host, _, splitErr := net.SplitHostPort(address)
+	if splitErr != nil {
+		return "", fmt.Errorf("--listen %q: %w", address, splitErr)
+	}
+	return freeAddress(ctx, net.JoinHostPort(host, "0"), false)
+}
+
+// announce says how to reach what runs, and writes it down for scripts and the demo.
+func announce(o Options, s *settings, address string, took time.Duration) error {
+	url := "http://" + address
+	vars := [][2]string{
+		{"ATLAS_URL", url},
+		{"ATLAS_ADMIN_EMAIL", adminEmail},
+		{"ATLAS_ADMIN_PASSWORD", s.adminPassword},
+		{"DATABASE_URL", s.databaseURL},
+		{"KAFKA_BROKERS", strings.Join(s.brokers, ",")},
+	}
+	var content strings.Builder
+	for _, v := range vars {
+		fmt.Fprintf(&content, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
+	}
+	fmt.Fprintf(o.Out, `Atlas is ready after %s.
+
+  API        %s
+  Reference  %s/docs
+  Admin      %s, password in %s
+  Data       %s (kept when this stops)
+
+In another terminal: make demo, or `+"`. %s`"+` and use curl. Ctrl-C stops Atlas.
+`, took.Round(10*time.Millisecond), url, url, adminEmail, o.EnvFile, o.Folder, o.EnvFile)
+	if err := os.MkdirAll(filepath.Dir(o.EnvFile), 0o700); err != nil {
+		return err
+	}
+	return writeSecret(o.EnvFile, []byte(content.String()))
+}
