@@ -27,8 +27,8 @@ func downCommand(env *environment) *cobra.Command {
 				return err
 			}
 			if _, err := os.Stat(state.Dir); errors.Is(err, fs.ErrNotExist) {
-				fmt.Fprintln(cmd.OutOrStdout(), "nothing to end")
-				return nil
+				_, err := fmt.Fprintln(cmd.OutOrStdout(), "nothing to end")
+				return err
 			}
 			console := process.NewConsole(cmd.OutOrStdout())
 			return console.Step(cmd.Context(), "Environment", func(ctx context.Context, p *process.Progress) error {

@@ -54,9 +54,8 @@ func showLog(ctx context.Context, out io.Writer, state *process.State, name stri
 	if err != nil {
 		return fmt.Errorf("read log: %w", err)
 	}
-	fmt.Fprintln(out, process.Tail(path, lines))
-	if !follow {
-		return nil
+	if _, err := fmt.Fprintln(out, process.Tail(path, lines)); err != nil || !follow {
+		return err
 	}
 	if _, err := f.Seek(end, io.SeekStart); err != nil {
 		return fmt.Errorf("read log: %w", err)

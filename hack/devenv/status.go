@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -30,18 +31,20 @@ func statusCommand(env *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
-			fmt.Fprintln(out, "NAME\tSTATE\tPID\tADDRESS\tUPTIME\tMEMORY")
+			var table strings.Builder
+			table.WriteString("NAME\tSTATE\tPID\tADDRESS\tUPTIME\tMEMORY\n")
 			for _, r := range rows {
-				fmt.Fprintf(out, "%s\t%s\t%s\t%s\t%s\t%s\n", r.name, r.state, r.pid, r.address, r.uptime, r.memory)
-			}
-			if err := out.Flush(); err != nil {
-				return err
+				table.WriteString(strings.Join([]string{r.name, r.state, r.pid, r.address, r.uptime, r.memory}, "\t") + "\n")
 			}
 			if len(rows) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "nothing runs; start it with: devenv up")
+				table.Reset()
+				table.WriteString("nothing runs; start it with: devenv up\n")
 			}
-			return nil
+			out := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			if _, err := out.Write([]byte(table.String())); err != nil {
+				return err
+			}
+			return out.Flush()
 		},
 	}
 }
@@ -99,10 +102,12 @@ func envCommand(env *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var lines strings.Builder
 			for _, v := range vars {
-				fmt.Fprint(cmd.OutOrStdout(), "export ", process.FormatEnv([]process.Var{v}))
+				lines.WriteString("export " + process.FormatEnv([]process.Var{v}))
 			}
-			return nil
+			_, err = fmt.Fprint(cmd.OutOrStdout(), lines.String())
+			return err
 		},
 	}
 }

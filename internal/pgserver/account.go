@@ -13,7 +13,7 @@ import (
 // Account is the user that a server runs as.
 type Account struct {
 	Name     string
-	UID, GID int
+	UID, GID uint32
 }
 
 // Unprivileged returns the first of the named users that exists, for servers that refuse to run as root. It answers nil,
@@ -27,10 +27,10 @@ func Unprivileged(names ...string) (*Account, error) {
 		if err != nil {
 			continue
 		}
-		uid, err1 := strconv.Atoi(u.Uid)
-		gid, err2 := strconv.Atoi(u.Gid)
+		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
 		if err1 == nil && err2 == nil && uid != 0 {
-			return &Account{Name: name, UID: uid, GID: gid}, nil
+			return &Account{Name: name, UID: uint32(uid), GID: uint32(gid)}, nil
 		}
 	}
 	return nil, fmt.Errorf("running as root, and none of the unprivileged users %q exists", names)
@@ -41,7 +41,7 @@ func (a *Account) Credential() *syscall.Credential {
 	if a == nil {
 		return nil
 	}
-	return &syscall.Credential{Uid: uint32(a.UID), Gid: uint32(a.GID)}
+	return &syscall.Credential{Uid: a.UID, Gid: a.GID}
 }
 
 // Own gives a file or folder to the account.
@@ -49,7 +49,7 @@ func (a *Account) Own(path string) error {
 	if a == nil {
 		return nil
 	}
-	if err := os.Lchown(path, a.UID, a.GID); err != nil {
+	if err := os.Lchown(path, int(a.UID), int(a.GID)); err != nil {
 		return fmt.Errorf("give to user %s: %w", a.Name, err)
 	}
 	return nil
@@ -72,9 +72,9 @@ func (a *Account) CanTraverse(path string) error {
 		}
 		bit := os.FileMode(0o001)
 		switch {
-		case int(st.Uid) == a.UID:
+		case st.Uid == a.UID:
 			bit = 0o100
-		case int(st.Gid) == a.GID:
+		case st.Gid == a.GID:
 			bit = 0o010
 		}
 		if info.Mode()&bit == 0 {

@@ -35,8 +35,8 @@ func bundle(ctx context.Context, cache string, progress func(string)) (string, e
 	if err != nil {
 		return "", fmt.Errorf("fetch PostgreSQL: %w", err)
 	}
-	defer os.RemoveAll(tmp)
-	if err := fetch(tmp); err != nil {
+	defer func() { _ = os.RemoveAll(tmp) }()
+	if err := fetch(ctx, tmp); err != nil {
 		return "", err
 	}
 	unpacked := filepath.Join(tmp, "programs")
@@ -53,8 +53,8 @@ func bundle(ctx context.Context, cache string, progress func(string)) (string, e
 
 // fetch downloads and unpacks the bundle into tmp/programs. The library can't fetch without starting a server, and a
 // server doesn't start as root; it creates its runtime folder once everything is unpacked, and that is what is asked for.
-func fetch(tmp string) error {
-	port, err := freePort()
+func fetch(ctx context.Context, tmp string) error {
+	port, err := probePort(ctx, 0)
 	if err != nil {
 		return err
 	}

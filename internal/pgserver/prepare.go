@@ -95,7 +95,7 @@ func Prepare(ctx context.Context, cfg Config) (*Prepared, error) {
 	if err := endOrphans(ctx, data); err != nil {
 		return nil, err
 	}
-	port, err := cfg.choosePort()
+	port, err := cfg.choosePort(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -252,37 +252,38 @@ func databaseURL(password string, port int, database string) string {
 }
 
 // choosePort settles the port and remembers it.
-func (cfg Config) choosePort() (int, error) {
+func (cfg Config) choosePort(ctx context.Context) (int, error) {
 	if cfg.Port != 0 {
 		return cfg.Port, nil
 	}
 	path := filepath.Join(cfg.DataDir, "port")
 	if content, err := os.ReadFile(path); err == nil {
 		if port, err := strconv.Atoi(strings.TrimSpace(string(content))); err == nil {
-			if l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port))); err == nil {
-				return port, l.Close()
+			if _, err := probePort(ctx, port); err == nil {
+				return port, nil
 			}
 		}
 	}
-	port, err := freePort()
+	port, err := probePort(ctx, 0)
 	if err != nil {
 		return 0, err
 	}
-	if err := os.WriteFile(path, []byte(strconv.Itoa(port)+"\n"), 0o644); err != nil {
+	if err := os.WriteFile(path, []byte(strconv.Itoa(port)+"\n"), 0o600); err != nil {
 		return 0, fmt.Errorf("remember port: %w", err)
 	}
 	return port, nil
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+// probePort returns the port when nothing listens on it, and a free one for 0.
+func probePort(ctx context.Context, port int) (int, error) {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return 0, fmt.Errorf("find a free port: %w", err)
 	}
-	defer l.Close()
 	addr, ok := l.Addr().(*net.TCPAddr)
 	if !ok {
 		return 0, fmt.Errorf("find a free port: unexpected address %v", l.Addr())
 	}
-	return addr.Port, nil
+	return addr.Port, l.Close()
 }

@@ -39,7 +39,7 @@ func query(t *testing.T, url, sql string) string {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	require.NoError(t, err)
-	defer conn.Close(t.Context())
+	defer func() { _ = conn.Close(t.Context()) }()
 	var out string
 	require.NoError(t, conn.QueryRow(t.Context(), sql).Scan(&out))
 	return out

@@ -14,7 +14,7 @@ func WriteFile(path string, data []byte, mode os.FileMode) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }() // fails after the rename
 	defer f.Close()
 	if err := f.Chmod(mode); err != nil {
 		return err

@@ -55,7 +55,7 @@ func hasToken(pid int, token string) bool {
 		return false
 	}
 	env, err := os.ReadFile(procPath(pid, "environ"))
-	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+TokenEnv+"="+token+"\x00"))
+	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+MarkEnv+"="+token+"\x00"))
 }
 
 // Memory returns the resident memory in bytes of the process and its children, shared pages counted once.

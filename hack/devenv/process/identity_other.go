@@ -33,7 +33,7 @@ func marked(token string) []int {
 	}
 	var pids []int
 	for line := range strings.Lines(string(out)) {
-		if !strings.Contains(line, TokenEnv+"="+token) {
+		if !strings.Contains(line, MarkEnv+"="+token) {
 			continue
 		}
 		if pid, err := strconv.Atoi(strings.Fields(line)[0]); err == nil {

@@ -25,7 +25,7 @@ func LockFile(ctx context.Context, path string) (unlock func(), err error) {
 	defer tick.Stop()
 	for {
 		unlock, err := tryLock(path)
-		if err != nil || unlock != nil {
+		if !errors.Is(err, errHeld) {
 			return unlock, err
 		}
 		select {
@@ -36,16 +36,17 @@ func LockFile(ctx context.Context, path string) (unlock func(), err error) {
 	}
 }
 
-// tryLock answers nil, nil when the lock is held by someone else.
+var errHeld = errors.New("the lock is held by someone else")
+
 func tryLock(path string) (func(), error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o644)
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
-			return nil, nil
+			return nil, errHeld
 		}
 		return nil, fmt.Errorf("lock %s: %w", path, err)
 	}
@@ -54,7 +55,7 @@ func tryLock(path string) (func(), error) {
 	named, err2 := os.Stat(path)
 	if err1 != nil || err2 != nil || !os.SameFile(held, named) {
 		f.Close()
-		return nil, nil
+		return nil, errHeld
 	}
 	return func() {
 		_ = os.Remove(path)

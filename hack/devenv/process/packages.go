@@ -43,7 +43,7 @@ func EnsurePackages(ctx context.Context, p *Progress, needed map[string]string) 
 		if err := runApt(ctx, apt, "update"); err != nil {
 			return err
 		}
-		if err := os.WriteFile(stamp, nil, 0o644); err != nil {
+		if err := os.WriteFile(stamp, nil, 0o600); err != nil {
 			return fmt.Errorf("install packages: %w", err)
 		}
 	}

@@ -164,7 +164,7 @@ func TestPortIsRememberedWhileItIsFree(t *testing.T) {
 	require.Equal(t, first, again)
 	l, err := net.Listen("tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(first)))
 	require.NoError(t, err)
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	other, err := s.Port("kafka")
 	require.NoError(t, err)
 	require.NotEqual(t, first, other)

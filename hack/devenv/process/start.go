@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TokenEnv marks every process that the environment started, and their children, with a value that nothing else has.
-const TokenEnv = "ATLAS_DEVENV_TOKEN"
+// MarkEnv marks every process that the environment started, and their children, with a value that nothing else has.
+const MarkEnv = "ATLAS_DEVENV_MARK"
 
 // Spec says how to start a background process.
 type Spec struct {
@@ -76,7 +76,7 @@ func (s *State) Start(spec Spec) (*Process, error) {
 
 	token := s.ID() + "/" + spec.Name + "/" + rand.Text()
 	cmd := exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf(gate, 3+len(spec.ExtraFiles)), spec.Name, path}, spec.Args...)...)
-	cmd.Env = append(withoutToken(spec.Env), TokenEnv+"="+token)
+	cmd.Env = append(withoutToken(spec.Env), MarkEnv+"="+token)
 	cmd.Dir = spec.Dir
 	if cmd.Dir == "" {
 		cmd.Dir = s.Dir
@@ -140,7 +140,7 @@ func withoutToken(env []string) []string {
 	}
 	out := make([]string, 0, len(env)+1)
 	for _, v := range env {
-		if !strings.HasPrefix(v, TokenEnv+"=") {
+		if !strings.HasPrefix(v, MarkEnv+"=") {
 			out = append(out, v)
 		}
 	}

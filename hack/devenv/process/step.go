@@ -64,7 +64,7 @@ func (c *Console) Printf(format string, args ...any) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fmt.Fprintf(c.out, format, args...)
+	_, _ = fmt.Fprintf(c.out, format, args...) // a step doesn't fail because nobody listens
 }
 
 // Progress says what a running step is doing. A nil Progress ignores everything.

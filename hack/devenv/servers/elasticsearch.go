@@ -181,7 +181,7 @@ func prepareElasticsearch(home, dir, log string, port, transport int, account *p
 	contents["jvm.options"] = withoutGCLog(contents["jvm.options"])
 	for name, content := range contents {
 		path := filepath.Join(config, name)
-		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			return fmt.Errorf("configure Elasticsearch: %w", err)
 		}
 		if err := account.Own(path); err != nil {

@@ -55,7 +55,7 @@ func newestJava(ctx context.Context) (string, error) {
 		}
 		found = fmt.Sprintf("%s is version %d", java, version)
 	}
-	return "", fmt.Errorf("Java %d or newer is needed to run Kafka and Elasticsearch without containers; %s", oldestJava, found)
+	return "", fmt.Errorf("without containers, Kafka and Elasticsearch need Java %d or newer; %s", oldestJava, found)
 }
 
 var javaVersionLine = regexp.MustCompile(`version "(\d+)`)

@@ -137,7 +137,7 @@ func (k kafkaHome) prepare(ctx context.Context, p *process.Progress, ports kafka
 	if err := process.Run(cmd); err != nil {
 		return fmt.Errorf("format Kafka's storage: %w:\n%s", err, strings.TrimSpace(out.String()))
 	}
-	return os.WriteFile(mark, nil, 0o644)
+	return os.WriteFile(mark, nil, 0o600)
 }
 
 // clusterID returns a UUID as Kafka writes it: URL-safe base64. One that starts with a dash would look like a flag.

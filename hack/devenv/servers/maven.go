@@ -47,7 +47,7 @@ func distribution(ctx context.Context, p *process.Progress, name, size string, f
 	if err := os.RemoveAll(tmp); err != nil {
 		return "", fmt.Errorf("download %s: %w", name, err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	if err := os.MkdirAll(tmp, 0o755); err != nil {
 		return "", fmt.Errorf("download %s: %w", name, err)
 	}

@@ -74,7 +74,7 @@ func probePostgres(databaseURL string) probe {
 		if err != nil {
 			return err
 		}
-		defer conn.Close(context.WithoutCancel(ctx))
+		defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 		_, err = conn.Exec(ctx, "SELECT 1")
 		return err
 	}
@@ -90,7 +90,7 @@ func probeKafka(brokers string) probe {
 		if err != nil {
 			return err
 		}
-		defer client.Close()
+		defer func() { _ = client.Close() }()
 		if len(client.Brokers()) == 0 {
 			return errors.New("the cluster has no brokers yet")
 		}

@@ -47,7 +47,7 @@ func TestUpStartsRealServersAndRepairsThem(t *testing.T) {
 
 	conn, err := pgx.Connect(ctx, s.DatabaseURL)
 	require.NoError(t, err)
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, "CREATE TABLE kept (id int)")
 	require.NoError(t, err)
 	admin, err := sarama.NewClusterAdmin([]string{s.KafkaBrokers}, nil)
@@ -74,7 +74,7 @@ func TestUpStartsRealServersAndRepairsThem(t *testing.T) {
 	require.Equal(t, s, repaired, "addresses and password are the same as before")
 	conn, err = pgx.Connect(ctx, s.DatabaseURL)
 	require.NoError(t, err)
-	defer conn.Close(ctx)
+	defer func() { _ = conn.Close(ctx) }()
 	_, err = conn.Exec(ctx, "SELECT id FROM kept")
 	require.NoError(t, err)
 
@@ -111,7 +111,7 @@ func requireNodeListener(t *testing.T, s *Servers) {
 	require.Len(t, s.NodePorts, 3)
 	broker := sarama.NewBroker("127.0.0.1:" + port)
 	require.NoError(t, broker.Open(sarama.NewConfig()))
-	defer broker.Close()
+	defer func() { _ = broker.Close() }()
 	metadata, err := broker.GetMetadata(sarama.NewMetadataRequest(sarama.V2_8_0_0, nil))
 	require.NoError(t, err)
 	require.Len(t, metadata.Brokers, 1)
