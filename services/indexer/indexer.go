@@ -40,6 +40,7 @@ type Config struct {
 type Deps struct {
 	Logger        *slog.Logger
 	Pool          *pgxpool.Pool
+	// Elasticsearch is nil where PostgreSQL itself is searched.
 	Elasticsearch *elasticsearch.Client
 	Registerer    prometheus.Registerer
 }
@@ -56,11 +57,14 @@ type Service struct {
 // New makes the indexer; Run starts it.
 func New(cfg Config, deps Deps) *Service {
 	s := &Service{
-		cfg: cfg, deps: deps, items: indexing.New(deps.Pool, deps.Elasticsearch, cfg.Index),
+		cfg: cfg, deps: deps, items: indexing.NewRecorder(deps.Pool),
 		age: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "atlas_indexer_event_age_seconds", Help: "Time from an event's occurrence until the index has it.",
 			Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 11),
 		}),
+	}
+	if deps.Elasticsearch != nil {
+		s.items = indexing.New(deps.Pool, deps.Elasticsearch, cfg.Index)
 	}
 	if deps.Registerer != nil {
 		deps.Registerer.MustRegister(s.age)
@@ -80,11 +84,11 @@ func (s *Service) Run(ctx context.Context) error { return s.consumer.Run(ctx) }
 
 // Checks are the role's readiness checks.
 func (s *Service) Checks() map[string]telemetry.Check {
-	return map[string]telemetry.Check{
-		"database":      s.deps.Pool.Ping,
-		"kafka":         s.consumer.Ready,
-		"elasticsearch": func(ctx context.Context) error { return elastic.Ping(ctx, s.deps.Elasticsearch, s.cfg.Index) },
+	checks := map[string]telemetry.Check{"database": s.deps.Pool.Ping, "kafka": s.consumer.Ready}
+	if s.deps.Elasticsearch != nil {
+		checks["elasticsearch"] = func(ctx context.Context) error { return elastic.Ping(ctx, s.deps.Elasticsearch, s.cfg.Index) }
 	}
+	return checks
 }
 
 var _ kafka.Handler = (*Service)(nil)

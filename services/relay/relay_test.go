@@ -1,0 +1,281 @@
+package relay_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
+	"github.com/atlas-platform/atlas/internal/kafka"
+	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/services/relay"
+)
+
+const patience = 30 * time.Second
+
+// announce writes one event of an item to the outbox, as the API does.
+func announce(ctx context.Context, tx pgx.Tx, item uuid.UUID, version int64) error {
+	e, err := event.New(event.ItemUpdated, event.Entity{Type: event.EntityItem, ID: item, CollectionID: &item}, event.Origin{}, time.Now(),
+		event.ItemData{ItemID: item, CollectionID: item, EntityVersion: version})
+	if err != nil {
+		return err
+	}
+	return postgres.WriteEvent(ctx, db.New(tx), e)
+}
+
+// write bumps an item's version, then announces it: the order that every writer keeps.
+func write(ctx context.Context, pool *pgxpool.Pool, item uuid.UUID) error {
+	return postgres.InTx(ctx, pool, func(tx pgx.Tx) error {
+		var version int64
+		if err := tx.QueryRow(ctx, "UPDATE items SET version = version + 1 WHERE id = $1 RETURNING version", item).Scan(&version); err != nil {
+			return err
+		}
+		return announce(ctx, tx, item, version)
+	})
+}
+
+func unpublished(t *testing.T, pool *pgxpool.Pool) (n int) {
+	t.Helper()
+	require.NoError(t, pool.QueryRow(context.Background(), "SELECT count(*) FROM outbox WHERE published_at IS NULL").Scan(&n))
+	return n
+}
+
+func drained(t *testing.T, pool *pgxpool.Pool) {
+	t.Helper()
+	require.Eventually(t, func() bool { return unpublished(t, pool) == 0 }, patience, 10*time.Millisecond)
+}
+
+// requireOrder checks that every item's versions come in order, each at least once, duplicates only in place.
+func requireOrder(t *testing.T, messages []*sarama.ConsumerMessage, items, versions int) {
+	t.Helper()
+	latest := map[uuid.UUID]int64{}
+	for _, msg := range messages {
+		require.NoError(t, event.Validate(msg.Value))
+		e, err := event.Decode(msg.Value)
+		require.NoError(t, err)
+		require.Equal(t, e.Entity.ID.String(), string(msg.Key))
+		version := announcedVersion(t, e)
+		require.Contains(t, []int64{latest[e.Entity.ID] + 1, latest[e.Entity.ID]}, version-1, "versions of an item are in order")
+		latest[e.Entity.ID] = version - 1
+	}
+	require.Len(t, latest, items)
+	for _, v := range latest {
+		require.EqualValues(t, versions, v)
+	}
+}
+
+func announcedVersion(t *testing.T, e event.Envelope) int64 {
+	t.Helper()
+	var data event.ItemData
+	require.NoError(t, json.Unmarshal(e.Data, &data))
+	return data.EntityVersion
+}
+
+func TestConcurrentWritersKeepTheOrderOfEachItem(t *testing.T) {
+	t.Parallel()
+	for name, brokers := range map[string]func(testing.TB) []string{"fake": kafkatest.Fake, "real": kafkatest.Real} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			const writers, items, writes = 8, 5, 40
+			ctx := context.Background()
+			brokers, pool := brokers(t), pgtest.New(t)
+			topic, seed := kafkatest.NewTopic(t, brokers, 3), indexingtest.NewSeed(t, pool)
+			collection := seed.Collection(t)
+			var ids []uuid.UUID
+			for range items {
+				ids = append(ids, seed.Item(t, collection, "x", ""))
+			}
+			r := relay.New(relay.Config{Brokers: brokers, Topic: topic, BatchSize: 16}, relay.Deps{Logger: kafkatest.Logger(t), Pool: pool})
+			kafkatest.Start(t, r.Run)
+			var group sync.WaitGroup
+			var failed atomic.Pointer[error]
+			for w := range writers {
+				group.Go(func() {
+					for i := range writes * items / writers {
+						if err := write(ctx, pool, ids[(i+w)%items]); err != nil {
+							failed.Store(&err)
+						}
+						r.Nudge()
+					}
+				})
+			}
+			group.Wait()
+			require.Nil(t, failed.Load())
+			drained(t, pool)
+			requireOrder(t, kafkatest.Read(t, brokers, topic, writes*items), items, writes)
+		})
+	}
+}
+
+func TestTheRecordIsTheRow(t *testing.T) {
+	t.Parallel()
+	brokers, pool := kafkatest.Fake(t), pgtest.New(t)
+	topic := kafkatest.NewTopic(t, brokers, 1)
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	ctx := telemetry.WithTrace(context.Background(), telemetry.Trace{ID: "x", Parent: parent})
+	item := uuid.New()
+	require.NoError(t, postgres.InTx(ctx, pool, func(tx pgx.Tx) error { return announce(ctx, tx, item, 1) }))
+	var payload, id string
+	require.NoError(t, pool.QueryRow(ctx, "SELECT payload::text, event_id::text FROM outbox").Scan(&payload, &id))
+	kafkatest.Start(t, relay.New(relay.Config{Brokers: brokers, Topic: topic}, relay.Deps{Logger: kafkatest.Logger(t), Pool: pool}).Run)
+	msg := kafkatest.Read(t, brokers, topic, 1)[0]
+	require.Equal(t, payload, string(msg.Value))
+	require.Equal(t, parent, kafkatest.Header(msg, kafka.HeaderTraceparent))
+	require.Equal(t, id, kafkatest.Header(msg, kafka.HeaderEventID))
+	require.Equal(t, "ItemUpdated", kafkatest.Header(msg, kafka.HeaderEventType))
+}
+
+func TestOneRelayLeadsAndAnotherTakesOver(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	brokers, pool := kafkatest.Fake(t), pgtest.New(t)
+	topic, seed := kafkatest.NewTopic(t, brokers, 2), indexingtest.NewSeed(t, pool)
+	item := seed.Item(t, seed.Collection(t), "x", "")
+	cfg := relay.Config{Brokers: brokers, Topic: topic, StandbyInterval: 10 * time.Millisecond}
+	deps := relay.Deps{Logger: kafkatest.Logger(t), Pool: pool}
+	relays := []*relay.Relay{relay.New(cfg, deps), relay.New(cfg, deps)}
+	stops := map[*relay.Relay]func(){}
+	for _, r := range relays {
+		stops[r] = kafkatest.Start(t, r.Run)
+	}
+	leader := func() (found *relay.Relay) {
+		require.Eventually(t, func() bool {
+			found = nil
+			for _, r := range relays {
+				if r.Leading() {
+					require.Nil(t, found, "two relays lead")
+					found = r
+				}
+			}
+			return found != nil
+		}, patience, 5*time.Millisecond)
+		return found
+	}
+	first := leader()
+	for range 5 {
+		require.NoError(t, write(ctx, pool, item))
+	}
+	drained(t, pool)
+
+	// The leader's connection dies: somebody leads again, and nothing is lost.
+	seed.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`)
+	for range 5 {
+		require.NoError(t, write(ctx, pool, item))
+	}
+	drained(t, pool)
+
+	// The leader ends: the other takes over.
+	first = leader()
+	stops[first]()
+	require.False(t, first.Leading())
+	for range 5 {
+		require.NoError(t, write(ctx, pool, item))
+	}
+	drained(t, pool)
+	require.NotSame(t, first, leader())
+	requireOrder(t, kafkatest.Read(t, brokers, topic, 15), 1, 15)
+}
+
+// flaky is a producer that fails one message of a batch and delivers the others, as a real client may.
+type flaky struct {
+	sarama.SyncProducer
+	failures *atomic.Int32
+}
+
+func (p flaky) SendMessages(messages []*sarama.ProducerMessage) error {
+	if len(messages) < 2 || p.failures.Add(-1) < 0 {
+		return p.SyncProducer.SendMessages(messages)
+	}
+	if err := p.SyncProducer.SendMessages(messages[1:]); err != nil {
+		return err
+	}
+	return sarama.ProducerErrors{{Msg: messages[0], Err: errors.New("the broker hiccuped")}}
+}
+
+func TestAFailedEventIsNotOvertaken(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	brokers, pool := kafkatest.Fake(t), pgtest.New(t)
+	topic, seed := kafkatest.NewTopic(t, brokers, 1), indexingtest.NewSeed(t, pool)
+	collection := seed.Collection(t)
+	for range 4 {
+		item := seed.Item(t, collection, "x", "")
+		for range 6 {
+			require.NoError(t, write(ctx, pool, item))
+		}
+	}
+	var failures atomic.Int32
+	failures.Store(5)
+	kafkatest.Start(t, relay.New(relay.Config{Topic: topic, RetryMax: 20 * time.Millisecond}, relay.Deps{
+		Logger: kafkatest.Logger(t), Pool: pool,
+		NewProducer: func() (sarama.SyncProducer, error) {
+			producer, err := kafka.NewProducer(brokers, "test")
+			return flaky{producer, &failures}, err
+		},
+	}).Run)
+	drained(t, pool)
+	require.Negative(t, failures.Load())
+	requireOrder(t, kafkatest.Read(t, brokers, topic, 24), 4, 6)
+}
+
+func TestKafkaAwayThenBack(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool := pgtest.New(t)
+	seed := indexingtest.NewSeed(t, pool)
+	item := seed.Item(t, seed.Collection(t), "x", "")
+	brokers := kafkatest.Fake(t)
+	topic := kafkatest.NewTopic(t, brokers, 1)
+	var up atomic.Bool
+	r := relay.New(relay.Config{Topic: topic, RetryMax: 20 * time.Millisecond}, relay.Deps{
+		Logger: kafkatest.Logger(t), Pool: pool,
+		NewProducer: func() (sarama.SyncProducer, error) {
+			if !up.Load() {
+				return nil, sarama.ErrOutOfBrokers
+			}
+			return kafka.NewProducer(brokers, "test")
+		},
+	})
+	kafkatest.Start(t, r.Run)
+	require.NoError(t, write(ctx, pool, item))
+	require.Eventually(t, func() bool { return errors.Is(r.Ready(ctx), sarama.ErrOutOfBrokers) }, patience, 5*time.Millisecond)
+	require.Equal(t, 1, unpublished(t, pool))
+	up.Store(true)
+	drained(t, pool)
+	require.Eventually(t, func() bool { return r.Ready(ctx) == nil }, patience, 5*time.Millisecond)
+}
+
+func TestPublishedRowsArePruned(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	brokers, pool := kafkatest.Fake(t), pgtest.New(t)
+	topic, seed := kafkatest.NewTopic(t, brokers, 1), indexingtest.NewSeed(t, pool)
+	item := seed.Item(t, seed.Collection(t), "x", "")
+	for range 3 {
+		require.NoError(t, write(ctx, pool, item))
+	}
+	seed.Exec(t, "UPDATE outbox SET published_at = now() - interval '2 days' WHERE id = (SELECT min(id) FROM outbox)")
+	kafkatest.Start(t, relay.New(relay.Config{Brokers: brokers, Topic: topic}, relay.Deps{Logger: kafkatest.Logger(t), Pool: pool}).Run)
+	drained(t, pool)
+	require.Eventually(t, func() bool {
+		var n int
+		require.NoError(t, pool.QueryRow(ctx, "SELECT count(*) FROM outbox").Scan(&n))
+		return n == 2
+	}, patience, 10*time.Millisecond)
+}
