@@ -52,12 +52,17 @@ type Document struct {
 // Indexer writes to one alias.
 type Indexer struct {
 	queries *db.Queries
-	bulk    *elastic.BulkWriter
+	bulk    *elastic.BulkWriter // nil: PostgreSQL itself is searched
 }
 
 // New makes an indexer.
 func New(pool *pgxpool.Pool, es elastictransport.Interface, alias string) *Indexer {
 	return &Indexer{queries: db.New(pool), bulk: elastic.NewBulkWriter(es, alias, 0)}
+}
+
+// NewRecorder makes an indexer for where PostgreSQL itself is searched: it writes nowhere and records that search has what is committed.
+func NewRecorder(pool *pgxpool.Pool) *Indexer {
+	return &Indexer{queries: db.New(pool)}
 }
 
 // Sync makes the index have the current state of each target: the item, or nothing when it or its collection is deleted. An index that has the
@@ -124,9 +129,11 @@ func (x *Indexer) chunk(ctx context.Context, targets []Target, versionType elast
 			return nil, err
 		}
 	}
-	results, err := x.bulk.Write(ctx, actions)
-	if err != nil {
-		return nil, fmt.Errorf("write to the index: %w", err)
+	results := make([]elastic.BulkResult, len(actions)) // all applied
+	if x.bulk != nil {
+		if results, err = x.bulk.Write(ctx, actions); err != nil {
+			return nil, fmt.Errorf("write to the index: %w", err)
+		}
 	}
 	var rejections []Rejection
 	var indexed []uuid.UUID

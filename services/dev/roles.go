@@ -1,0 +1,45 @@
+package dev
+
+import (
+	"context"
+
+	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/search"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/services/api"
+	"github.com/atlas-platform/atlas/services/audit"
+	"github.com/atlas-platform/atlas/services/indexer"
+	"github.com/atlas-platform/atlas/services/relay"
+	"github.com/atlas-platform/atlas/services/worker"
+)
+
+const maxConns = 20
+
+// runRoles runs every role until ctx is done, and stops them in the order in which they feed each other.
+func (s *settings) runRoles(ctx context.Context, o Options, listening func(address string)) error {
+	pool, err := postgres.Open(ctx, s.databaseURL, maxConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	registry := telemetry.NewRegistry()
+	health := telemetry.NewHealth(map[string]telemetry.Check{"database": pool.Ping})
+	apiConfig, err := config.LoadFrom[api.Config](map[string]string{"LISTEN_ADDR": s.listen, "JWT_SIGNING_KEY_FILE": s.signingKey})
+	if err != nil {
+		return err
+	}
+	events := config.Kafka{Brokers: s.brokers, Topic: topic}
+
+	publisher := relay.New(relay.Config{Brokers: s.brokers, Topic: topic}, relay.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
+	deps := api.Deps{
+		Logger: o.Logger, Pool: pool, Searcher: search.NewPostgres(pool), Registry: registry, Health: health,
+		Nudge: publisher.Nudge, Listening: listening,
+	}
+	trail := audit.New(audit.Config{Kafka: events, GroupPrefix: "atlas"}, audit.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
+	index := indexer.New(indexer.Config{Kafka: events, GroupPrefix: "atlas"}, indexer.Deps{Logger: o.Logger, Pool: pool})
+	jobs := worker.New(worker.Config{}, worker.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
+	return telemetry.RunInOrder(ctx,
+		func(ctx context.Context) error { return api.Run(ctx, apiConfig, deps) },
+		jobs.Run, publisher.Run, index.Run, trail.Run)
+}

@@ -1,0 +1,90 @@
+// Command atlas is Atlas's data plane: one binary with a subcommand for each role. `atlas dev` runs every role in one process.
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	if err := rootCommand().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func rootCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:           "atlas",
+		Short:         "Atlas, an event-driven knowledge platform",
+		Long:          "Atlas's data plane. Each role is a subcommand, configured by environment variables that its --help lists.",
+		Version:       version(),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	cmd.AddGroup(&cobra.Group{ID: "roles", Title: "Roles:"}, &cobra.Group{ID: "local", Title: "On your machine:"})
+	cmd.AddCommand(
+		role("api", "Answer the REST API and relay events to Kafka", runAPI),
+		role("indexer", "Copy items into Elasticsearch as events announce them", runIndexer),
+		role("audit", "Write every event to the audit trail", runAudit),
+		role("worker", "Run background jobs", runWorker),
+		role("migrate", "Bring the database to the newest schema and ensure the first admin", runMigrate),
+		devCommand(),
+		demoCommand(),
+	)
+	return cmd
+}
+
+// role makes a subcommand that reads its configuration from the environment. A wrong environment ends it before it does anything, and every
+// wrong variable is named.
+func role[T interface{ log() config.Log }](name, short string, run func(context.Context, T, *slog.Logger) error) *cobra.Command {
+	return &cobra.Command{
+		Use:     name,
+		Short:   short,
+		Long:    short + ".\n\nEnvironment variables, their defaults and meanings:\n" + config.Usage[T](),
+		GroupID: "roles",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load[T]()
+			if err != nil {
+				return err
+			}
+			log := cfg.log()
+			logger := telemetry.NewLogger(cmd.ErrOrStderr(), log.Level, log.Format).With("role", name)
+			logger.InfoContext(cmd.Context(), "starting", "version", version())
+			if err := run(cmd.Context(), cfg, logger); err != nil {
+				return err
+			}
+			logger.InfoContext(cmd.Context(), "stopped")
+			return nil
+		},
+	}
+}
+
+// version is the module's version or the commit that the binary was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			return setting.Value
+		}
+	}
+	return info.Main.Version
+}

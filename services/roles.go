@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/elastic/go-elasticsearch/v8"
+
+	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/search"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/services/api"
+	"github.com/atlas-platform/atlas/services/audit"
+	"github.com/atlas-platform/atlas/services/indexer"
+	"github.com/atlas-platform/atlas/services/migrate"
+	"github.com/atlas-platform/atlas/services/relay"
+	"github.com/atlas-platform/atlas/services/worker"
+)
+
+type apiConfig struct {
+	API           api.Config
+	Database      config.Database
+	Kafka         config.Kafka
+	Elasticsearch config.Elasticsearch
+	Ops           config.Ops
+	Log           config.Log
+}
+
+func (c apiConfig) log() config.Log { return c.Log }
+
+// runAPI hosts the API and the relay: the relay is nudged in process by every commit.
+func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
+	pool, err := postgres.Open(ctx, cfg.Database.URL, cfg.Database.MaxConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	es, err := newElasticsearch(cfg.Elasticsearch)
+	if err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry()
+	publisher := relay.New(relay.Config{Brokers: cfg.Kafka.Brokers, Topic: cfg.Kafka.Topic},
+		relay.Deps{Logger: logger, Pool: pool, Registerer: registry})
+	// Kafka and Elasticsearch are no readiness checks: the API takes writes and answers searches without them.
+	health := telemetry.NewHealth(map[string]telemetry.Check{"database": pool.Ping})
+	deps := api.Deps{
+		Logger: logger, Pool: pool, Registry: registry, Health: health, Nudge: publisher.Nudge, ShutdownTimeout: cfg.Ops.ShutdownTimeout,
+		Searcher: search.NewFallback(search.NewElasticsearch(es, cfg.Elasticsearch.Index), search.NewPostgres(pool)),
+	}
+	// The relay outlives the API's drain, so that what the last requests wrote is published too.
+	return telemetry.RunInOrder(ctx,
+		func(ctx context.Context) error { return api.Run(ctx, cfg.API, deps) },
+		publisher.Run,
+		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Ops.Addr, health, registry, logger) },
+	)
+}
+
+func newElasticsearch(cfg config.Elasticsearch) (*elasticsearch.Client, error) {
+	return elastic.NewClient(elastic.Config{URLs: cfg.URLs, Username: cfg.Username, Password: cfg.Password, APIKey: cfg.APIKey})
+}
+
+type indexerConfig struct{ indexer.Config }
+
+func (c indexerConfig) log() config.Log { return c.Log }
+
+func runIndexer(ctx context.Context, cfg indexerConfig, logger *slog.Logger) error {
+	pool, err := postgres.Open(ctx, cfg.URL, cfg.MaxConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	es, err := newElasticsearch(cfg.Elasticsearch)
+	if err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry()
+	service := indexer.New(cfg.Config, indexer.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry})
+	health := telemetry.NewHealth(service.Checks())
+	return telemetry.RunInOrder(ctx, service.Run,
+		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
+}
+
+type auditConfig struct{ audit.Config }
+
+func (c auditConfig) log() config.Log { return c.Log }
+
+func runAudit(ctx context.Context, cfg auditConfig, logger *slog.Logger) error {
+	pool, err := postgres.Open(ctx, cfg.URL, cfg.MaxConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	registry := telemetry.NewRegistry()
+	service := audit.New(cfg.Config, audit.Deps{Logger: logger, Pool: pool, Registerer: registry})
+	health := telemetry.NewHealth(service.Checks())
+	return telemetry.RunInOrder(ctx, service.Run,
+		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
+}
+
+type workerConfig struct{ worker.Config }
+
+func (c workerConfig) log() config.Log { return c.Log }
+
+func runWorker(ctx context.Context, cfg workerConfig, logger *slog.Logger) error {
+	pool, err := postgres.Open(ctx, cfg.URL, cfg.MaxConns)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	es, err := newElasticsearch(cfg.Elasticsearch)
+	if err != nil {
+		return err
+	}
+	registry := telemetry.NewRegistry()
+	service := worker.New(cfg.Config, worker.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry})
+	health := telemetry.NewHealth(service.Checks())
+	return telemetry.RunInOrder(ctx, service.Run,
+		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
+}
+
+type migrateConfig struct{ migrate.Config }
+
+func (c migrateConfig) log() config.Log { return c.Log }
+
+func runMigrate(ctx context.Context, cfg migrateConfig, logger *slog.Logger) error {
+	return migrate.Run(ctx, cfg.Config, logger)
+}
