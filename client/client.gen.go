@@ -176,7 +176,7 @@ type Email = string
 type FieldError struct {
 	Message string `json:"message"`
 
-	// Parameter Name of the query parameter
+	// Parameter Name of the query parameter, path parameter or header.
 	Parameter *string `json:"parameter,omitempty"`
 
 	// Pointer JSON pointer into the body.

@@ -43,14 +43,20 @@ type testBundle struct {
 
 func setup(t *testing.T) *testBundle {
 	t.Helper()
-	b := &testBundle{t: t, pool: pgtest.New(t), registry: prometheus.NewRegistry(), health: telemetry.NewHealth(nil)}
+	pool := pgtest.New(t)
+	return setupWith(t, pool, search.NewPostgres(pool))
+}
+
+func setupWith(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher) *testBundle {
+	t.Helper()
+	b := &testBundle{t: t, pool: pool, registry: prometheus.NewRegistry(), health: telemetry.NewHealth(nil)}
 	_, key, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute}
 	b.issuer = token.NewIssuer(key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, nil)
 	handler, err := api.NewHandler(cfg, api.Deps{
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Pool: b.pool,
-		Searcher: search.NewPostgres(b.pool), Registry: b.registry, Health: b.health, SigningKey: key,
+		Searcher: searcher, Registry: b.registry, Health: b.health, SigningKey: key,
 		Nudge: func() { b.nudges.Add(1) },
 	})
 	require.NoError(t, err)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -40,6 +41,9 @@ type server struct {
 
 var _ gen.StrictServerInterface = (*server)(nil)
 
+// releaseMode keeps gin from printing its routes. It is gin's only switch for this and one for the whole process.
+var releaseMode = sync.OnceFunc(func() { gin.SetMode(gin.ReleaseMode) })
+
 // NewHandler returns the whole REST API. It reads the signing key and starts nothing.
 func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	s, err := newServer(cfg, deps)
@@ -55,6 +59,7 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 		return nil, err
 	}
 
+	releaseMode()
 	engine := gin.New()
 	engine.ContextWithFallback = true // handlers get gin's context: deadlines and values come from the request's
 	engine.HandleMethodNotAllowed = true

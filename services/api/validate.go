@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -225,7 +226,21 @@ func pointerOf(e *openapi3.SchemaError) string {
 	for _, token := range e.JSONPointer() {
 		pointer.WriteString("/" + escapePointer(token))
 	}
+	if name, ok := unknownField(e); ok {
+		pointer.WriteString("/" + escapePointer(name)) // the validator points at the object around it
+	}
 	return pointer.String()
+}
+
+// unknownField returns the name of a field that the specification does not have. The validator tells it in its message only.
+func unknownField(e *openapi3.SchemaError) (name string, ok bool) {
+	quoted, found := strings.CutSuffix(e.Reason, " is unsupported")
+	quoted, named := strings.CutPrefix(quoted, "property ")
+	if e.SchemaField != "properties" || !found || !named {
+		return "", false
+	}
+	name, err := strconv.Unquote(quoted)
+	return name, err == nil
 }
 
 // schemaMessage prefers the words that the specification gives for a pattern to the pattern itself.
@@ -242,6 +257,12 @@ func schemaMessage(e *openapi3.SchemaError) string {
 		case "date-time":
 			return "must be a time such as 2026-01-22T10:00:00Z (RFC 3339)"
 		}
+	}
+	if _, ok := unknownField(e); ok {
+		return "is not a field of this request"
+	}
+	if e.SchemaField == "required" {
+		return "is required"
 	}
 	return e.Reason
 }
