@@ -159,12 +159,13 @@ func (r *Reconciler) tell(before, after *v1alpha1.AtlasStack) {
 	for _, kind := range append(dependencies(), v1alpha1.ConditionReady) {
 		now := meta.FindStatusCondition(after.Status.Conditions, kind)
 		was := meta.FindStatusCondition(before.Status.Conditions, kind)
-		if now == nil || (was != nil && was.Status == now.Status && was.Reason == now.Reason) {
+		// That a step waits for another says nothing that the other's event does not.
+		if now == nil || now.Reason == v1alpha1.ReasonWaiting || (was != nil && was.Status == now.Status && was.Reason == now.Reason) {
 			continue
 		}
 		severity := corev1.EventTypeNormal
 		switch {
-		case now.Reason == v1alpha1.ReasonProgressing || now.Reason == v1alpha1.ReasonWaiting || now.Reason == v1alpha1.ReasonPaused:
+		case now.Reason == v1alpha1.ReasonProgressing || now.Reason == v1alpha1.ReasonPaused:
 		case now.Status != metav1.ConditionTrue:
 			severity = corev1.EventTypeWarning
 		}

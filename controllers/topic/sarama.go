@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -16,8 +14,7 @@ import (
 )
 
 const (
-	dialTimeout    = 3 * time.Second
-	requestTimeout = 5 * time.Second
+	requestTimeout = 4 * time.Second
 	retryLost      = 5 * time.Second
 	retryRefused   = 15 * time.Second
 )
@@ -41,7 +38,12 @@ func ConnectSarama(ctx context.Context, brokers []string) (Admin, error) {
 	cfg := sarama.NewConfig()
 	cfg.ClientID = "atlas-operator"
 	cfg.Version = sarama.V2_8_0_0
-	cfg.Net.DialTimeout = dialTimeout
+	deadline := time.Now().Add(sessionTimeout)
+	if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+		deadline = d
+	}
+	cfg.Net.Proxy.Enable = true
+	cfg.Net.Proxy.Dialer = sessionDialer{deadline: deadline}
 	cfg.Net.ReadTimeout = requestTimeout
 	cfg.Net.WriteTimeout = requestTimeout
 	cfg.Admin.Timeout = requestTimeout
@@ -51,57 +53,9 @@ func ConnectSarama(ctx context.Context, brokers []string) (Admin, error) {
 	cfg.Metadata.AllowAutoTopicCreation = false
 	admin, err := sarama.NewClusterAdmin(reachable, cfg)
 	if err != nil {
-		return nil, classify("connect to Kafka", brokers, err)
+		return nil, classify("reach Kafka", brokers, err)
 	}
 	return &saramaAdmin{admin: admin, brokers: brokers}, nil
-}
-
-// dial returns the brokers that accept a connection, or an error that says for each why it does not.
-func dial(ctx context.Context, brokers []string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
-	defer cancel()
-	failures := make([]error, len(brokers))
-	var group sync.WaitGroup
-	for i, broker := range brokers {
-		group.Go(func() {
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, "tcp", broker)
-			if err == nil {
-				_ = conn.Close()
-			}
-			failures[i] = err
-		})
-	}
-	group.Wait()
-
-	var reachable, reasons []string
-	for i, broker := range brokers {
-		if failures[i] == nil {
-			reachable = append(reachable, broker)
-			continue
-		}
-		reasons = append(reasons, fmt.Sprintf("%s (%s)", broker, dialReason(failures[i])))
-	}
-	if len(reachable) == 0 {
-		return nil, lost("no Kafka broker can be reached: " + strings.Join(reasons, ", "))
-	}
-	return reachable, nil
-}
-
-// dialReason leaves out what differs between attempts, such as the local port, so that a condition does not change.
-func dialReason(err error) string {
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return "no such host"
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		if op.Timeout() {
-			return "timed out"
-		}
-		return op.Err.Error()
-	}
-	return err.Error()
 }
 
 func lost(message string) error {
@@ -183,11 +137,11 @@ func classify(doing string, brokers []string, err error) error {
 	if err == nil {
 		return nil
 	}
-	message := fmt.Sprintf("could not %s: %v", doing, err)
 	var code sarama.KError
 	if !errors.As(err, &code) {
-		return lost(fmt.Sprintf("%s (brokers %s)", message, strings.Join(brokers, ", ")))
+		return lost(fmt.Sprintf("could not %s at %s: %s", doing, strings.Join(brokers, ", "), reason(err)))
 	}
+	message := fmt.Sprintf("could not %s: %v", doing, err)
 	switch code {
 	case sarama.ErrInvalidConfig, sarama.ErrPolicyViolation, sarama.ErrInvalidTopic, sarama.ErrInvalidRequest:
 		return &apply.Stalled{Reason: v1alpha1.ReasonRefused, Message: message + ": correct spec.kafka.topic"}

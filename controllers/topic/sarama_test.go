@@ -133,3 +133,19 @@ func TestUnreachableBrokersAreNamed(t *testing.T) {
 	require.Contains(t, waiting.Message, address+" (connect: connection refused)")
 	require.Contains(t, waiting.Message, "broker.invalid:9092 (")
 }
+
+func TestSilentBrokerIsGivenUpSoon(t *testing.T) {
+	t.Parallel()
+	// The kernel accepts connections for a listener whose owner never does.
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+
+	start := time.Now()
+	_, err = topic.ConnectSarama(t.Context(), []string{listener.Addr().String()})
+	waiting, ok := apply.AsWaiting(err)
+	require.True(t, ok, "%v", err)
+	require.True(t, waiting.Lost)
+	require.Equal(t, "could not reach Kafka at "+listener.Addr().String()+": timed out", waiting.Message)
+	require.Less(t, time.Since(start), 8*time.Second)
+}
