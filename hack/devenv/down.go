@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/atlas-platform/atlas/hack/devenv/cluster"
 	"github.com/atlas-platform/atlas/hack/devenv/process"
 	"github.com/atlas-platform/atlas/hack/devenv/servers"
 )
@@ -48,6 +49,9 @@ func downCommand(env *environment) *cobra.Command {
 
 // down ends in the reverse order of up: what uses the servers goes before them.
 func down(ctx context.Context, state *process.State, keepData bool) error {
+	if err := downCluster(ctx, state); err != nil {
+		return err
+	}
 	if err := servers.Down(ctx, state, keepData); err != nil {
 		return err
 	}
@@ -59,6 +63,11 @@ func down(ctx context.Context, state *process.State, keepData bool) error {
 		unlock()
 		_ = os.Remove(filepath.Dir(state.Dir)) // only when no other instance has anything in it
 	}()
+	for _, file := range []string{envFile(state), varsFile(state)} {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the addresses: %w", err)
+		}
+	}
 	if err := state.StopAll(ctx); err != nil {
 		return err
 	}
@@ -66,4 +75,17 @@ func down(ctx context.Context, state *process.State, keepData bool) error {
 		return nil
 	}
 	return state.Remove()
+}
+
+func downCluster(ctx context.Context, state *process.State) error {
+	unlock, err := state.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	c, err := cluster.Open(ctx, state, nil)
+	if err != nil {
+		return err
+	}
+	return c.Down(ctx)
 }

@@ -8,11 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/atlas-platform/atlas/hack/devenv/cluster"
 	"github.com/atlas-platform/atlas/hack/devenv/process"
 	"github.com/atlas-platform/atlas/hack/devenv/servers"
 )
@@ -42,6 +44,9 @@ func logsCommand(env *environment) *cobra.Command {
 
 func showLog(ctx context.Context, out io.Writer, state *process.State, name string, lines int, follow bool) error {
 	path := state.LogPath(name)
+	if slices.Contains(cluster.LogNames(state), name) {
+		path = cluster.LogPath(state, name)
+	}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no log of %q; there are: %s", name, strings.Join(logNames(state), ", "))
@@ -76,7 +81,7 @@ func showLog(ctx context.Context, out io.Writer, state *process.State, name stri
 
 func logNames(state *process.State) []string {
 	files, _ := filepath.Glob(state.LogPath("*"))
-	var names []string
+	names := cluster.LogNames(state)
 	for _, file := range files {
 		names = append(names, strings.TrimSuffix(filepath.Base(file), ".log"))
 	}

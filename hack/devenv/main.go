@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/atlas-platform/atlas/hack/devenv/cluster"
 	"github.com/atlas-platform/atlas/hack/devenv/process"
 )
 
@@ -34,7 +35,8 @@ func rootCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "devenv",
 		Short: "Start and end a development environment of real servers",
-		Long: `devenv starts real servers for development and tests, remembers what it started, and ends exactly that.
+		Long: `devenv starts real servers for development and tests, and a real Kubernetes node, remembers what it started, and ends
+exactly that.
 
 Addresses given in DATABASE_URL, KAFKA_BROKERS and ELASTICSEARCH_URL are used instead of starting a server.
 Otherwise a server is a container when a Docker engine answers, and a local process when none does; what is missing is
@@ -43,6 +45,7 @@ downloaded into a cache outside the checkout (` + process.CacheEnv + ` moves it)
 Everything listens on 127.0.0.1 only. Checkouts and instances don't disturb each other.`,
 		Example: `  devenv up servers          start PostgreSQL, Kafka and Elasticsearch
   eval "$(devenv env)"       let this shell know where they are
+  devenv up stack            and a Kubernetes node with Atlas on it
   devenv exec -- go test ./test/...
   devenv logs kafka -f
   devenv down                end them and remove their data`,
@@ -51,5 +54,6 @@ Everything listens on 127.0.0.1 only. Checkouts and instances don't disturb each
 	}
 	cmd.PersistentFlags().StringVar(&env.instance, "instance", process.DefaultInstance, "which environment of this checkout; tests use \""+process.TestInstance+"\"")
 	cmd.AddCommand(upCommand(env), downCommand(env), statusCommand(env), envCommand(env), execCommand(env), logsCommand(env))
+	cmd.AddCommand(cluster.Commands()...)
 	return cmd
 }

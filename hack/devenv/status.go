@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -18,7 +18,8 @@ import (
 )
 
 func statusCommand(env *environment) *cobra.Command {
-	return &cobra.Command{
+	var quiet bool
+	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show what runs, where, since when and how big it is",
 		Args:  cobra.NoArgs,
@@ -30,6 +31,12 @@ func statusCommand(env *environment) *cobra.Command {
 			rows, err := statusRows(state)
 			if err != nil {
 				return err
+			}
+			if quiet {
+				if !running(rows) {
+					return errNothingRuns
+				}
+				return nil
 			}
 			var table strings.Builder
 			table.WriteString("NAME\tSTATE\tPID\tADDRESS\tUPTIME\tMEMORY\n")
@@ -47,6 +54,14 @@ func statusCommand(env *environment) *cobra.Command {
 			return out.Flush()
 		},
 	}
+	cmd.Flags().BoolVar(&quiet, "quiet", false, "print nothing and fail when nothing runs")
+	return cmd
+}
+
+var errNothingRuns = errors.New("nothing runs")
+
+func running(rows []statusRow) bool {
+	return slices.ContainsFunc(rows, func(r statusRow) bool { return r.state != "dead" })
 }
 
 type statusRow struct{ name, state, pid, address, uptime, memory string }
@@ -110,20 +125,4 @@ func envCommand(env *environment) *cobra.Command {
 			return err
 		},
 	}
-}
-
-// vars are the variables of the running instance.
-func (e *environment) vars() ([]process.Var, error) {
-	state, err := e.state()
-	if err != nil {
-		return nil, err
-	}
-	s, err := servers.Load(state)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("instance %q isn't up; start it with: devenv up", e.instance)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return s.Env(), nil
 }

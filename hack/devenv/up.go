@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/atlas-platform/atlas/hack/devenv/cluster"
 	"github.com/atlas-platform/atlas/hack/devenv/process"
 	"github.com/atlas-platform/atlas/hack/devenv/servers"
+	"github.com/atlas-platform/atlas/hack/devenv/stack"
 )
 
 // target is something that `up` can bring up.
@@ -21,6 +24,8 @@ type target struct {
 func targets() []target {
 	return []target{
 		{"servers", "PostgreSQL, Kafka and Elasticsearch", upServers},
+		{"cluster", "a Kubernetes node whose pods can reach them", upCluster},
+		{"stack", "the Atlas operator and an AtlasStack, Ready", upStack},
 	}
 }
 
@@ -64,4 +69,72 @@ func upCommand(env *environment) *cobra.Command {
 func upServers(ctx context.Context, state *process.State, console *process.Console) error {
 	_, err := servers.Up(ctx, servers.Options{State: state, Console: console})
 	return err
+}
+
+func upCluster(ctx context.Context, state *process.State, console *process.Console) error {
+	_, _, _, err := openCluster(ctx, state, console)
+	return err
+}
+
+// openCluster brings the cluster up and connects it with the servers.
+func openCluster(ctx context.Context, state *process.State, console *process.Console) (cluster.Cluster, *cluster.Info, *servers.Servers, error) {
+	started, err := servers.Load(state)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	unlock, err := state.Lock(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer unlock()
+	c, err := cluster.Open(ctx, state, console)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	ports := map[string]int{}
+	for _, port := range started.NodePorts {
+		ports[strconv.Itoa(port)] = port
+	}
+	info, err := c.Up(ctx, ports)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return c, info, started, saveVars(state, clusterVars(info))
+}
+
+func upStack(ctx context.Context, state *process.State, console *process.Console) error {
+	c, info, started, err := openCluster(ctx, state, console)
+	if err != nil {
+		return err
+	}
+	unlock, err := state.Lock(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	access, err := stack.Up(ctx, stack.Options{State: state, Console: console, Cluster: c, Info: info, Servers: started, Root: state.Checkout})
+	if err != nil {
+		return err
+	}
+	if err := saveVars(state, append(clusterVars(info), access.Env()...)); err != nil {
+		return err
+	}
+	file := envFile(state)
+	vars := append(access.Env(), process.Var{Name: "KUBECONFIG", Value: info.Kubeconfig})
+	if err := process.WriteEnv(file, append(vars, started.Env()...)); err != nil {
+		return err
+	}
+	console.Printf(`
+Atlas is ready.
+
+  API         %s
+  Reference   %s/docs
+  Metrics     %s/metrics
+  Admin       %s, password in %s
+  KUBECONFIG  %s
+  kubectl     %s
+
+Next: make demo, or `+"`. %s`"+` and use curl and kubectl. make down ends it all.
+`, access.URL, access.URL, access.OpsURL, access.AdminEmail, relative(state, file), info.Kubeconfig, info.Kubectl, relative(state, file))
+	return nil
 }

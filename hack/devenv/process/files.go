@@ -44,7 +44,13 @@ func WriteEnv(path string, vars []Var) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write environment: %w", err)
 	}
-	if err := WriteFile(path, []byte(FormatEnv(vars)), 0o600); err != nil {
+	names := make([]string, len(vars))
+	for i, v := range vars {
+		names[i] = v.Name
+	}
+	// The programs that a shell starts after reading the file should see them too.
+	content := FormatEnv(vars) + "export " + strings.Join(names, " ") + "\n"
+	if err := WriteFile(path, []byte(content), 0o600); err != nil {
 		return fmt.Errorf("write environment: %w", err)
 	}
 	return nil

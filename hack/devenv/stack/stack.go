@@ -80,7 +80,9 @@ func Up(ctx context.Context, o Options) (*Access, error) {
 		{"Images in the cluster", func(ctx context.Context, _ *process.Progress) error {
 			return o.Cluster.LoadImages(ctx, atlas, operator)
 		}},
-		{"Operator", func(ctx context.Context, p *process.Progress) error { return in.installOperator(ctx, p, helm, operator) }},
+		{"Operator", func(ctx context.Context, p *process.Progress) error {
+			return in.installOperator(ctx, p, helm, operator)
+		}},
 		{"AtlasStack", func(ctx context.Context, p *process.Progress) error {
 			if err := in.applyStack(ctx, atlas); err != nil {
 				return err
