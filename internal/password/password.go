@@ -72,7 +72,8 @@ func (h *Hasher) Verify(ctx context.Context, stored, password string) (match, ou
 		return false, false, fmt.Errorf("wait to verify a password: %w", err)
 	}
 	defer h.slots.Release(1)
-	got := argon2.IDKey([]byte(password), salt, parameters.Iterations, parameters.MemoryKiB, parameters.Parallelism, uint32(len(want)))
+	length := uint32(len(want)) //nolint:gosec // decode bounds it to 255
+	got := argon2.IDKey([]byte(password), salt, parameters.Iterations, parameters.MemoryKiB, parameters.Parallelism, length)
 	match = subtle.ConstantTimeCompare(got, want) == 1
 	return match, parameters != h.parameters || len(want) != keyLength, nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -182,14 +183,16 @@ func (s *server) fail(c *gin.Context, err error) {
 	if len(p.fields) > 0 {
 		body.Errors = &p.fields
 	}
-	content, err := json.Marshal(body)
-	if err != nil {
+	var content bytes.Buffer
+	encoder := json.NewEncoder(&content)
+	encoder.SetEscapeHTML(false) // for people who read it in a terminal; browsers are told not to sniff
+	if err := encoder.Encode(body); err != nil {
 		s.logger.ErrorContext(ctx, "encode a problem", slog.Any("error", err))
 	}
 	for name, value := range p.header {
 		c.Header(name, value)
 	}
-	c.Data(p.status, "application/problem+json", content)
+	c.Data(p.status, "application/problem+json", content.Bytes())
 }
 
 // recover turns a panic into an answer, so that one request can't end the process.

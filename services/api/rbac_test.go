@@ -50,15 +50,18 @@ func TestRights(t *testing.T) {
 		{"list members", "GET", "/v1/collections/" + collection + "/members", none, nil, [6]int{200, 200, 200, 404, 404, 404}},
 		{
 			"add member", "POST", "/v1/collections/" + collection + "/members", noMember,
-			map[string]any{"email": guest.email, "role": "viewer"}, [6]int{201, 403, 403, 404, 404, 404},
+			map[string]any{"email": guest.email, "role": "viewer"},
+			[6]int{201, 403, 403, 404, 404, 404},
 		},
 		{
-			"change member", "PATCH", "/v1/collections/" + collection + "/members/{}", guestMember, map[string]any{"role": "editor"},
+			"change member", "PATCH", "/v1/collections/" + collection + "/members/{}", guestMember,
+			map[string]any{"role": "editor"},
 			[6]int{200, 403, 403, 404, 404, 404},
 		},
 		{"remove member", "DELETE", "/v1/collections/" + collection + "/members/{}", guestMember, nil, [6]int{204, 403, 403, 404, 404, 404}},
 		{
-			"create item", "POST", "/v1/items", none, map[string]any{"collection_id": collection, "title": "t", "content": ""},
+			"create item", "POST", "/v1/items", none,
+			map[string]any{"collection_id": collection, "title": "t", "content": ""},
 			[6]int{201, 201, 403, 404, 404, 404},
 		},
 		{"get item", "GET", "/v1/items/{}", newItem, nil, [6]int{200, 200, 200, 404, 404, 404}},
@@ -69,7 +72,8 @@ func TestRights(t *testing.T) {
 		{"audit of the collection", "GET", "/v1/audit-events?collection_id=" + collection, none, nil, [6]int{200, 403, 403, 404, 200, 200}},
 		{"audit of everything", "GET", "/v1/audit-events", none, nil, [6]int{400, 400, 400, 400, 200, 200}},
 		{
-			"queue a job", "POST", "/v1/jobs", none, map[string]any{"type": "reindex", "parameters": map[string]any{"collection_id": collection}},
+			"queue a job", "POST", "/v1/jobs", none,
+			map[string]any{"type": "reindex", "parameters": map[string]any{"collection_id": collection}},
 			[6]int{202, 202, 403, 404, 202, 202},
 		},
 		{"get a job", "GET", "/v1/jobs/" + job, none, nil, [6]int{200, 200, 403, 404, 200, 200}},

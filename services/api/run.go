@@ -22,7 +22,7 @@ const (
 // Run answers the REST API until ctx is done, then drains: it becomes not ready first, lets the requests that it has finish, and returns nil. It
 // returns an error when the key or the address can't be used, or when requests are still running after the shutdown timeout.
 func Run(ctx context.Context, cfg Config, deps Deps) error {
-	handler, err := NewHandler(cfg, deps)
+	handler, err := NewHandler(cfg, deps) //nolint:contextcheck // its handlers use the contexts of their requests
 	if err != nil {
 		return err
 	}
@@ -62,6 +62,8 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if err != nil {
 		err = errors.Join(fmt.Errorf("requests were still running after %s: %w", timeout, err), server.Close())
 	}
-	<-served
+	if ended := <-served; !errors.Is(ended, http.ErrServerClosed) {
+		err = errors.Join(err, fmt.Errorf("serve the REST API: %w", ended))
+	}
 	return err
 }

@@ -78,7 +78,7 @@ func TestRunDrains(t *testing.T) {
 	<-searcher.arrived
 	stop()
 	require.Eventually(t, func() bool {
-		_, err := (&http.Client{Timeout: time.Second}).Get(base + "/livez") //nolint:noctx // bounded by the client
+		_, err := (&http.Client{Timeout: time.Second}).Get(base + "/livez")
 		return err != nil
 	}, 5*time.Second, 5*time.Millisecond, "no new connections while draining")
 	close(searcher.release)

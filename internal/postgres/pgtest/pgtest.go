@@ -136,7 +136,7 @@ func migrationsHash(t testing.TB) string {
 	for _, file := range files {
 		content, err := fs.ReadFile(postgres.Migrations(), file)
 		require.NoError(t, err)
-		fmt.Fprintf(sum, "%s %d\n", file, len(content))
+		sum.Write(fmt.Appendf(nil, "%s %d\n", file, len(content)))
 		sum.Write(content)
 	}
 	return hex.EncodeToString(sum.Sum(nil)[:12])
