@@ -105,6 +105,22 @@ func TestItemsFollowTheirEvents(t *testing.T) {
 	}
 }
 
+func TestWithoutElasticsearchTheStateIsRecorded(t *testing.T) {
+	t.Parallel()
+	pool, brokers := pgtest.New(t), kafkatest.Fake(t)
+	b := bundle{Seed: indexingtest.NewSeed(t, pool), brokers: brokers, topic: kafkatest.NewTopic(t, brokers, 1)}
+	service := newService(t, b, pool, nil)
+	kafkatest.Start(t, service.Run)
+	item := b.Item(t, b.Collection(t), "one", "")
+	b.send(t, item, itemEvent(t, event.ItemCreated, item, 1))
+	b.eventually(t, func() bool {
+		var n int
+		require.NoError(t, pool.QueryRow(context.Background(), "SELECT count(*) FROM item_index_state WHERE item_id = $1 AND indexed_version = 1", item).Scan(&n))
+		return n == 1
+	})
+	require.NotContains(t, service.Checks(), "elasticsearch")
+}
+
 func TestADeletedCollectionTakesItsItemsAlong(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)

@@ -26,7 +26,7 @@ const (
 // reindex re-sends a collection's items in place, page by page, deleted ones included.
 type reindex struct {
 	queries *db.Queries
-	items   *indexing.Indexer // nil: there is no index besides PostgreSQL's
+	items   *indexing.Indexer
 }
 
 func newReindex(pool *pgxpool.Pool, items *indexing.Indexer) Task {
@@ -54,12 +54,6 @@ func (r *reindex) Run(ctx context.Context, x *Execution) (any, error) {
 		return nil, err
 	}
 	collection := *x.Job.CollectionID
-	if r.items == nil {
-		if err := x.Save(ctx, state.Total, state.Total, state); err != nil {
-			return nil, err
-		}
-		return reindexResult{Items: state.Total}, nil
-	}
 	for {
 		page, err := r.items.Page(ctx, collection, state.After, reindexPage)
 		if err != nil {

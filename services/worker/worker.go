@@ -124,7 +124,7 @@ func New(cfg Config, deps Deps) *Service {
 
 func (s *Service) index() *indexing.Indexer {
 	if s.deps.Elasticsearch == nil {
-		return nil
+		return indexing.NewRecorder(s.deps.Pool)
 	}
 	return indexing.New(s.deps.Pool, s.deps.Elasticsearch, s.cfg.Index)
 }
