@@ -82,13 +82,13 @@ func (r *Reconciler) resolveReferences(ctx context.Context, p *pass) (string, er
 // readKey returns one key of a Secret, which it makes first when it is to be generated and absent. A Secret that exists is
 // never changed.
 func (r *Reconciler) readKey(ctx context.Context, stack *v1alpha1.AtlasStack, from workloads.SecretKey, generate func() (map[string][]byte, error)) ([]byte, error) {
-	secret, err := r.readSecret(ctx, stack.Namespace, from.Name)
+	secret, err := r.readSecret(ctx, stack.Namespace, from.Name, "the key "+from.Key)
 	var absent *problem
 	if from.Generated && errors.As(err, &absent) {
 		if err := r.createSecret(ctx, stack, from.Name, generate); err != nil {
 			return nil, err
 		}
-		secret, err = r.readSecret(ctx, stack.Namespace, from.Name)
+		secret, err = r.readSecret(ctx, stack.Namespace, from.Name, "the key "+from.Key)
 	}
 	if err != nil {
 		return nil, err
@@ -104,11 +104,12 @@ func (r *Reconciler) readKey(ctx context.Context, stack *v1alpha1.AtlasStack, fr
 	return value, nil
 }
 
-func (r *Reconciler) readSecret(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+// readSecret reads a Secret; content says what it should hold, for when it does not exist.
+func (r *Reconciler) readSecret(ctx context.Context, namespace, name, content string) (*corev1.Secret, error) {
 	secret := &corev1.Secret{}
 	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)
 	if apierrors.IsNotFound(err) {
-		return nil, &problem{v1alpha1.ReasonSecretNotFound, fmt.Sprintf("Secret %s does not exist in namespace %s: create it", name, namespace)}
+		return nil, &problem{v1alpha1.ReasonSecretNotFound, fmt.Sprintf("Secret %s does not exist in namespace %s: create it with %s", name, namespace, content)}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read Secret %s: %w", name, err)
@@ -142,7 +143,7 @@ func (r *Reconciler) readElasticsearch(ctx context.Context, stack *v1alpha1.Atla
 	if ref == nil {
 		return nil, nil
 	}
-	secret, err := r.readSecret(ctx, stack.Namespace, ref.Name)
+	secret, err := r.readSecret(ctx, stack.Namespace, ref.Name, "the key apiKey, or username and password")
 	if err != nil {
 		return nil, err
 	}

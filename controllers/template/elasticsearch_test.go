@@ -112,3 +112,21 @@ func TestUnreachableAddressIsNamed(t *testing.T) {
 	require.True(t, waiting.Lost)
 	require.Equal(t, "Elasticsearch at "+address+" can't be reached: connect: connection refused", waiting.Message)
 }
+
+func TestSilentAddressIsGivenUpSoon(t *testing.T) {
+	t.Parallel()
+	// The kernel accepts connections for a listener whose owner never does.
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	address := "http://" + listener.Addr().String()
+	admin, err := template.ConnectElasticsearch(t.Context(), template.Target{Addresses: []string{address}})
+	require.NoError(t, err)
+
+	start := time.Now()
+	_, err = template.Ensure(t.Context(), admin, "items", elastic.Params{})
+	waiting, ok := apply.AsWaiting(err)
+	require.True(t, ok, "%v", err)
+	require.Equal(t, "Elasticsearch at "+address+" can't be reached: timed out", waiting.Message)
+	require.Less(t, time.Since(start), 8*time.Second)
+}

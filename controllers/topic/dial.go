@@ -71,7 +71,7 @@ type sessionDialer struct{ deadline time.Time }
 // Dial is what sarama calls.
 func (d sessionDialer) Dial(network, address string) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: dialTimeout, Deadline: d.deadline}
-	conn, err := dialer.Dial(network, address) //nolint:noctx // sarama has no context; the deadline stands in for it
+	conn, err := dialer.Dial(network, address)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}

@@ -1,0 +1,72 @@
+package atlasstack
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/atlas-platform/atlas/controllers/workloads"
+)
+
+func TestExplainPod(t *testing.T) {
+	t.Parallel()
+	container := func(s corev1.ContainerStatus) corev1.PodStatus {
+		return corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{s}}
+	}
+	waiting := func(reason, message string) corev1.ContainerState {
+		return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+	}
+	exit := func(code int32, message string) corev1.ContainerState {
+		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Error", ExitCode: code, Message: message}}
+	}
+	for _, tc := range []struct {
+		name   string
+		status corev1.PodStatus
+		want   string
+	}{
+		{name: "starting", status: container(corev1.ContainerStatus{State: waiting("ContainerCreating", "")})},
+		{name: "finished", status: container(corev1.ContainerStatus{State: exit(0, "bye")})},
+		{name: "failed with a log", status: container(corev1.ContainerStatus{State: exit(1, "one\ntwo\n")}), want: "two"},
+		{name: "failed silently", status: container(corev1.ContainerStatus{State: exit(137, "")}), want: "Error, exit code 137"},
+		{
+			name:   "failed with a structured log",
+			status: container(corev1.ContainerStatus{State: exit(1, `{"level":"ERROR","msg":"migrate","err":"no route"}`)}),
+			want:   "migrate: no route",
+		},
+		{
+			name:   "image missing",
+			status: container(corev1.ContainerStatus{State: waiting("ImagePullBackOff", "Back-off pulling image")}),
+			want:   "ImagePullBackOff: Back-off pulling image",
+		},
+		{
+			name:   "crash loop",
+			status: container(corev1.ContainerStatus{State: waiting("CrashLoopBackOff", "back-off"), LastTerminationState: exit(2, "bad config")}),
+			want:   "CrashLoopBackOff: bad config",
+		},
+		{
+			name: "unschedulable",
+			status: corev1.PodStatus{Conditions: []corev1.PodCondition{
+				{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/1 nodes"},
+			}},
+			want: "Unschedulable: 0/1 nodes",
+		},
+		{name: "evicted", status: corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted", Message: "low on memory"}, want: "Evicted: low on memory"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			require.Equal(t, tc.want, explainPod(&corev1.Pod{Status: tc.status}))
+		})
+	}
+}
+
+func TestRedactHidesSecretsInEveryForm(t *testing.T) {
+	t.Parallel()
+	p := &pass{secrets: workloads.Secrets{
+		DatabaseURL:   []byte("postgres://atlas:p%40ss%21word@db/atlas"),
+		AdminPassword: []byte("adminpass"),
+		Elasticsearch: map[string][]byte{"username": []byte("elastic"), "password": []byte("espass")},
+	}}
+	require.Equal(t, "[redacted] [redacted] [redacted] [redacted] elastic [redacted]",
+		p.redact("postgres://atlas:p%40ss%21word@db/atlas p@ss!word p%40ss%21word adminpass elastic espass"))
+}
