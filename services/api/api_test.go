@@ -11,10 +11,15 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/getkin/kin-openapi/routers/legacy"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -111,7 +116,34 @@ func (b *testBundle) call(user *account, method, path string, body any, options 
 	if strings.Contains(response.Header.Get("Content-Type"), "json") {
 		require.NoError(b.t, json.Unmarshal(a.raw, &a.body), string(a.raw))
 	}
+	b.conforms(request, a)
 	return a
+}
+
+// specification is the router over the API's own description, read once for all tests.
+var specification = sync.OnceValues(func() (routers.Router, error) {
+	document, err := openapi3.NewLoader().LoadFromFile("openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	return legacy.NewRouter(document)
+})
+
+// conforms checks every answer of every test against the specification: status, media type, headers and body.
+func (b *testBundle) conforms(request *http.Request, a answer) {
+	b.t.Helper()
+	router, err := specification()
+	require.NoError(b.t, err)
+	route, params, err := router.FindRoute(request)
+	if err != nil {
+		return // not an operation: probes, the reference, paths that do not exist
+	}
+	err = openapi3filter.ValidateResponse(b.t.Context(), &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: &openapi3filter.RequestValidationInput{Request: request, PathParams: params, Route: route},
+		Status:                 a.status, Header: a.header, Body: io.NopCloser(bytes.NewReader(a.raw)),
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
+	})
+	require.NoError(b.t, err, "%s %s does not answer as the specification says", request.Method, request.URL)
 }
 
 func (a answer) is(status int) answer {
