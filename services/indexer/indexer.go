@@ -38,8 +38,8 @@ type Config struct {
 
 // Deps are what the indexer uses; Registerer may be nil.
 type Deps struct {
-	Logger        *slog.Logger
-	Pool          *pgxpool.Pool
+	Logger *slog.Logger
+	Pool   *pgxpool.Pool
 	// Elasticsearch is nil where PostgreSQL itself is searched.
 	Elasticsearch *elasticsearch.Client
 	Registerer    prometheus.Registerer

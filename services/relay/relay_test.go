@@ -166,7 +166,7 @@ func TestOneRelayLeadsAndAnotherTakesOver(t *testing.T) {
 		}, patience, 5*time.Millisecond)
 		return found
 	}
-	first := leader()
+	leader()
 	for range 5 {
 		require.NoError(t, write(ctx, pool, item))
 	}
@@ -181,7 +181,7 @@ func TestOneRelayLeadsAndAnotherTakesOver(t *testing.T) {
 	drained(t, pool)
 
 	// The leader ends: the other takes over.
-	first = leader()
+	first := leader()
 	stops[first]()
 	require.False(t, first.Leading())
 	for range 5 {

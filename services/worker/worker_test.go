@@ -237,7 +237,7 @@ func TestADrainingWorkerHandsItsJobBack(t *testing.T) {
 	require.Equal(t, "QUEUED", job.State)
 	require.Zero(t, job.Attempt)
 	kafkatest.Start(t, newWorker(t, pool, fast(), func(_ context.Context, x *worker.Execution) (any, error) {
-		return json.RawMessage(x.Job.Checkpoint), nil
+		return x.Job.Checkpoint, nil
 	}).Run)
 	job = becomes(t, pool, id, "SUCCEEDED")
 	require.Equal(t, 1, job.Attempt)

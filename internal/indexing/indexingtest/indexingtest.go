@@ -37,24 +37,30 @@ func URLs(t testing.TB) []string {
 // NewAlias makes an empty index of items behind a unique alias, both dropped with the test.
 func NewAlias(t testing.TB, es *elasticsearch.Client) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
 	alias := "test-" + uuid.NewString()
+	ctx, cancel := limited(t)
+	defer cancel()
 	require.NoError(t, elastic.EnsureIndex(ctx, es, alias, elastic.Params{RefreshInterval: 200 * time.Millisecond}))
-	t.Cleanup(func() {
-		state, err := elastic.ObserveIndex(ctx, es, alias)
-		if err != nil {
-			ctx, cancel := context.WithTimeout(context.Background(), timeout)
-			defer cancel()
-			state, err = elastic.ObserveIndex(ctx, es, alias)
-		}
-		require.NoError(t, err)
-		for name := range state.Indices {
-			do(t, es, http.MethodDelete, "/"+name)
-		}
-		do(t, es, http.MethodDelete, "/_index_template/"+elastic.TemplateName(alias))
-	})
+	t.Cleanup(func() { drop(t, es, alias) })
 	return alias
+}
+
+func drop(t testing.TB, es *elasticsearch.Client, alias string) {
+	t.Helper()
+	ctx, cancel := limited(t)
+	defer cancel()
+	state, err := elastic.ObserveIndex(ctx, es, alias)
+	require.NoError(t, err)
+	for name := range state.Indices {
+		do(t, es, http.MethodDelete, "/"+name)
+	}
+	do(t, es, http.MethodDelete, "/_index_template/"+elastic.TemplateName(alias))
+}
+
+// limited returns a context that outlives the test's own, for its cleanup.
+func limited(t testing.TB) (context.Context, context.CancelFunc) {
+	t.Helper()
+	return context.WithTimeout(context.WithoutCancel(t.Context()), timeout)
 }
 
 // Refresh makes everything that was written to the alias visible to search.
@@ -65,7 +71,7 @@ func Refresh(t testing.TB, es *elasticsearch.Client, alias string) {
 
 func do(t testing.TB, es *elasticsearch.Client, method, path string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := limited(t)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, path, nil)
 	require.NoError(t, err)

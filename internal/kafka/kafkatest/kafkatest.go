@@ -3,7 +3,6 @@ package kafkatest
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -156,9 +155,8 @@ func Start(t testing.TB, run func(context.Context) error) (stop func()) {
 // Logger returns a logger that is silent unless the tests run with -v.
 func Logger(t testing.TB) *slog.Logger {
 	t.Helper()
-	var out io.Writer = io.Discard
-	if testing.Verbose() {
-		out = t.Output()
+	if !testing.Verbose() {
+		return slog.New(slog.DiscardHandler)
 	}
-	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	return slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
