@@ -16,7 +16,9 @@ const (
 	pruneBatch      = 5000
 )
 
-// leader publishes on the connection that holds the lock: when the connection dies, so does every query that could publish more.
+// leader reads and marks on the connection that holds the lock: when the connection dies, nothing more can be read, so nothing more is published.
+// Only the wave that is on its way then may still arrive, after the next leader published the same events: a late duplicate, which consumers
+// tell by event_id and version.
 type leader struct {
 	relay    *Relay
 	queries  *db.Queries

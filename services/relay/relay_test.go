@@ -153,16 +153,17 @@ func TestOneRelayLeadsAndAnotherTakesOver(t *testing.T) {
 	for _, r := range relays {
 		stops[r] = kafkatest.Start(t, r.Run)
 	}
+	// A leader whose connection died learns it from its next query: for a moment two may believe that they lead, and one of them can't publish.
 	leader := func() (found *relay.Relay) {
 		require.Eventually(t, func() bool {
-			found = nil
+			leaders := 0
 			for _, r := range relays {
 				if r.Leading() {
-					require.Nil(t, found, "two relays lead")
+					leaders++
 					found = r
 				}
 			}
-			return found != nil
+			return leaders == 1
 		}, patience, 5*time.Millisecond)
 		return found
 	}
