@@ -1,0 +1,194 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/testenv"
+	"github.com/atlas-platform/atlas/services/demo"
+)
+
+const topic = "atlas.domain-events.v1"
+
+// TestPlatformKeepsItsContract follows real documents through the whole platform: every write of the demo is one valid envelope in Kafka,
+// audit_events holds exactly those events, Elasticsearch holds exactly the live items; and it stays so when every pod is deleted.
+func TestPlatformKeepsItsContract(t *testing.T) {
+	e := setup(t)
+	runDemo(t, e)
+	requireAgreement(t, e)
+
+	require.NoError(t, e.cluster.DeleteAllOf(t.Context(), &corev1.Pod{}, ctrlclient.InNamespace(stackKey.Namespace)))
+	eventually(t, 2*time.Minute, "the API answers again after every pod was deleted", func(ctx context.Context) error {
+		answer, err := e.client(t, "").LoginWithResponse(ctx, loginOfNobody)
+		if err != nil {
+			return err
+		}
+		if answer.StatusCode() != 401 {
+			return fmt.Errorf("HTTP %d", answer.StatusCode())
+		}
+		return nil
+	})
+	eventually(t, 2*time.Minute, "the stack is Ready again", func(ctx context.Context) error { return stackReady(ctx, e, stackKey) })
+	runDemo(t, e) // the new pods take writes and search finds them
+	requireAgreement(t, e)
+}
+
+func runDemo(t *testing.T, e *env) {
+	t.Helper()
+	var out bytes.Buffer
+	err := demo.Run(t.Context(), demo.Options{
+		URL: e.apiURL, Documents: 300, Concurrency: 4, CredentialsFile: filepath.Join(t.TempDir(), "demo.env"), Out: &out,
+	})
+	require.NoError(t, err, out.String())
+	t.Log(out.String())
+}
+
+// requireAgreement compares PostgreSQL, Kafka, the audit trail and Elasticsearch, once the consumers have caught up.
+func requireAgreement(t *testing.T, e *env) {
+	t.Helper()
+	written := eventIDs(t, e, "SELECT event_id FROM outbox")
+	require.NotEmpty(t, written)
+
+	published, versions := consumeTopic(t)
+	require.Equal(t, written, published, "the events in the topic are those that were written")
+	requireGrowingVersions(t, versions)
+
+	eventually(t, time.Minute, "the audit trail has every event", func(context.Context) error {
+		audited := eventIDs(t, e, "SELECT event_id FROM audit_events")
+		return sameIDs(written, audited)
+	})
+	eventually(t, time.Minute, "Elasticsearch has exactly the live items", func(ctx context.Context) error {
+		live := eventIDs(t, e, `SELECT i.id FROM items i JOIN collections c ON c.id = i.collection_id
+			WHERE i.deleted_at IS NULL AND c.deleted_at IS NULL`)
+		return sameIDs(live, indexedIDs(ctx, t))
+	})
+}
+
+func eventIDs(t *testing.T, e *env, query string) map[uuid.UUID]bool {
+	t.Helper()
+	rows, err := e.db.Query(t.Context(), query)
+	require.NoError(t, err)
+	defer rows.Close()
+	ids := map[uuid.UUID]bool{}
+	for rows.Next() {
+		var id uuid.UUID
+		require.NoError(t, rows.Scan(&id))
+		require.False(t, ids[id], "%s comes twice", id)
+		ids[id] = true
+	}
+	require.NoError(t, rows.Err())
+	return ids
+}
+
+func sameIDs(want, got map[uuid.UUID]bool) error {
+	var errs []error
+	for id := range want {
+		if !got[id] {
+			errs = append(errs, fmt.Errorf("%s is missing", id))
+		}
+	}
+	for id := range got {
+		if !want[id] {
+			errs = append(errs, fmt.Errorf("%s should not be there", id))
+		}
+	}
+	if len(errs) > 5 {
+		errs = append(errs[:5], fmt.Errorf("and %d more", len(errs)-5))
+	}
+	return errors.Join(errs...)
+}
+
+// consumeTopic reads the topic from its beginning to its end with a plain consumer, checks each envelope against the contract, and returns the
+// ids (duplicates are allowed) and the versions of each entity in topic order.
+func consumeTopic(t *testing.T) (map[uuid.UUID]bool, map[uuid.UUID][]int64) {
+	t.Helper()
+	config := sarama.NewConfig()
+	config.Version = sarama.V3_6_0_0
+	kafka, err := sarama.NewClient(splitComma(testenv.Require(t, testenv.KafkaBrokers)), config)
+	require.NoError(t, err)
+	defer kafka.Close()
+	consumer, err := sarama.NewConsumerFromClient(kafka)
+	require.NoError(t, err)
+	defer consumer.Close()
+	partitions, err := consumer.Partitions(topic)
+	require.NoError(t, err)
+
+	ids, versions := map[uuid.UUID]bool{}, map[uuid.UUID][]int64{}
+	for _, partition := range partitions {
+		end, err := kafka.GetOffset(topic, partition, sarama.OffsetNewest)
+		require.NoError(t, err)
+		begin, err := kafka.GetOffset(topic, partition, sarama.OffsetOldest)
+		require.NoError(t, err)
+		if begin == end {
+			continue
+		}
+		stream, err := consumer.ConsumePartition(topic, partition, sarama.OffsetOldest)
+		require.NoError(t, err)
+		for last := begin - 1; last < end-1; {
+			select {
+			case message := <-stream.Messages():
+				last = message.Offset
+				require.NoError(t, event.Validate(message.Value), string(message.Value))
+				envelope, err := event.Decode(message.Value)
+				require.NoError(t, err)
+				require.Equal(t, envelope.Entity.ID.String(), string(message.Key))
+				if !ids[envelope.EventID] {
+					ids[envelope.EventID] = true
+					versions[envelope.Entity.ID] = append(versions[envelope.Entity.ID], entityVersion(t, envelope))
+				}
+			case <-time.After(30 * time.Second):
+				require.Fail(t, "the topic ended early", "partition %d at %d of %d", partition, last, end)
+			}
+		}
+		require.NoError(t, stream.Close())
+	}
+	return ids, versions
+}
+
+func requireGrowingVersions(t *testing.T, versions map[uuid.UUID][]int64) {
+	t.Helper()
+	for id, list := range versions {
+		for i := 1; i < len(list); i++ {
+			require.Greater(t, list[i], list[i-1], "the events of %s are out of order: %v", id, list)
+		}
+	}
+}
+
+func indexedIDs(ctx context.Context, t *testing.T) map[uuid.UUID]bool {
+	t.Helper()
+	ids := map[uuid.UUID]bool{}
+	after := ""
+	for {
+		var page struct {
+			Hits struct {
+				Hits []struct {
+					ID   string `json:"_id"`
+					Sort []any  `json:"sort"`
+				} `json:"hits"`
+			} `json:"hits"`
+		}
+		query := `/atlas-items/_search?source=` + escape(`{"size":1000,"_source":false,"sort":[{"id":"asc"}]`+after+`}`) + `&source_content_type=application/json`
+		esGet(ctx, t, query, &page)
+		if len(page.Hits.Hits) == 0 {
+			return ids
+		}
+		for _, hit := range page.Hits.Hits {
+			id, err := uuid.Parse(hit.ID)
+			require.NoError(t, err)
+			ids[id] = true
+			after = fmt.Sprintf(`,"search_after":[%q]`, hit.Sort[0])
+		}
+	}
+}
