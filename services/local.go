@@ -77,7 +77,7 @@ func demoCommand() *cobra.Command {
 				return errors.New("--documents and --concurrency must be at least 1")
 			}
 			o.Out = cmd.OutOrStdout()
-			o.Terminal = term.IsTerminal(int(os.Stdout.Fd())) //nolint:gosec // a file descriptor fits
+			o.Terminal = term.IsTerminal(int(os.Stdout.Fd()))
 			return demo.Run(cmd.Context(), o)
 		},
 	}

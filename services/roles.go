@@ -54,7 +54,9 @@ func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 	return telemetry.RunInOrder(ctx,
 		func(ctx context.Context) error { return api.Run(ctx, cfg.API, deps) },
 		publisher.Run,
-		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Ops.Addr, health, registry, logger) },
+		func(ctx context.Context) error {
+			return telemetry.ServeOps(ctx, cfg.Ops.Addr, health, registry, logger)
+		},
 	)
 }
 

@@ -101,7 +101,7 @@ func signUp(ctx context.Context, o Options) (*session, error) {
 	}
 	s.api = api
 	name := "Demo"
-	answer, err := api.RegisterWithResponse(ctx, client.RegisterRequest{Email: client.Email(s.email), Password: s.password, DisplayName: &name})
+	answer, err := api.RegisterWithResponse(ctx, client.RegisterRequest{Email: s.email, Password: s.password, DisplayName: &name})
 	if err != nil {
 		return nil, fmt.Errorf("reach the API at %s: %w; is Atlas running (`make up` or `make dev`)?", o.URL, err)
 	}

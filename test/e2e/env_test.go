@@ -83,7 +83,7 @@ func (e *env) user(t *testing.T) (*client.ClientWithResponses, string) {
 	t.Helper()
 	email, password := "e2e-"+uuid.NewString()+"@example.com", uuid.NewString()
 	anonymous := e.client(t, "")
-	registered, err := anonymous.RegisterWithResponse(t.Context(), client.RegisterRequest{Email: client.Email(email), Password: password})
+	registered, err := anonymous.RegisterWithResponse(t.Context(), client.RegisterRequest{Email: email, Password: password})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, registered.StatusCode(), string(registered.Body))
 	return e.login(t, email, password), email

@@ -207,8 +207,10 @@ func TestManifestsWithMistakesAreRefused(t *testing.T) {
 		"an image without a tag": {func(s *platformv1alpha1.AtlasStackSpec) { s.Image = "localhost/atlas" }, "tag"},
 		"the tag latest":         {func(s *platformv1alpha1.AtlasStackSpec) { s.Image = "localhost/atlas:latest" }, "latest"},
 		"a broker without port":  {func(s *platformv1alpha1.AtlasStackSpec) { s.Kafka.Brokers = []string{"kafka"} }, "brokers"},
-		"credentials in a URL":   {func(s *platformv1alpha1.AtlasStackSpec) { s.Elasticsearch.Addresses = []string{"http://me:secret@es:9200"} }, "addresses"},
-		"no secret's name":       {func(s *platformv1alpha1.AtlasStackSpec) { s.Postgres.URLSecretRef.Name = "" }, "urlSecretRef.name"},
+		"credentials in a URL": {func(s *platformv1alpha1.AtlasStackSpec) {
+			s.Elasticsearch.Addresses = []string{"http://me:secret@es:9200"}
+		}, "addresses"},
+		"no secret's name": {func(s *platformv1alpha1.AtlasStackSpec) { s.Postgres.URLSecretRef.Name = "" }, "urlSecretRef.name"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func watch(pid int) (<-chan struct{}, error) {
 		defer close(ended)
 		defer func() { _ = unix.Close(fd) }()
 		for {
-			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1) //nolint:gosec // a descriptor is small
+			n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, -1)
 			if n > 0 || (err != nil && err != unix.EINTR) {
 				return
 			}
