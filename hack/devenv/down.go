@@ -15,6 +15,9 @@ import (
 	"github.com/atlas-platform/atlas/hack/devenv/servers"
 )
 
+// demoFile is where the demo leaves its user's login, beside the addresses.
+const demoFile = "demo.env"
+
 func downCommand(env *environment) *cobra.Command {
 	var keepData bool
 	cmd := &cobra.Command{
@@ -63,11 +66,13 @@ func down(ctx context.Context, state *process.State, keepData bool) error {
 		unlock()
 		_ = os.Remove(filepath.Dir(state.Dir)) // only when no other instance has anything in it
 	}()
-	for _, file := range []string{envFile(state), varsFile(state)} {
+	run := filepath.Dir(envFile(state))
+	for _, file := range []string{envFile(state), varsFile(state), filepath.Join(run, demoFile)} {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the addresses: %w", err)
 		}
 	}
+	_ = os.Remove(run) // only when nothing else is in it
 	if err := state.StopAll(ctx); err != nil {
 		return err
 	}
