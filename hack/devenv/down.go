@@ -67,7 +67,11 @@ func down(ctx context.Context, state *process.State, keepData bool) error {
 		_ = os.Remove(filepath.Dir(state.Dir)) // only when no other instance has anything in it
 	}()
 	run := filepath.Dir(envFile(state))
-	for _, file := range []string{envFile(state), varsFile(state), filepath.Join(run, demoFile)} {
+	files := []string{envFile(state), varsFile(state)}
+	if state.Instance == process.DefaultInstance {
+		files = append(files, filepath.Join(run, demoFile))
+	}
+	for _, file := range files {
 		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove the addresses: %w", err)
 		}
