@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-if ! bin/devenv status --instance test --quiet; then
+if ! bin/devenv status --instance test --quiet 2> /dev/null; then
   trap 'bin/devenv down --instance test' EXIT
 fi
 bin/devenv up --instance test stack

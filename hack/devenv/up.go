@@ -103,7 +103,7 @@ func openCluster(ctx context.Context, state *process.State, console *process.Con
 }
 
 func upStack(ctx context.Context, state *process.State, console *process.Console) error {
-	c, info, started, err := openCluster(ctx, state, console)
+	c, info, started, err := openCluster(ctx, state, nil) // upCluster has reported it
 	if err != nil {
 		return err
 	}
