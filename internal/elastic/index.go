@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -84,9 +85,24 @@ func TemplateName(alias string) string { return alias + "-template" }
 // IndexPattern matches the names that IndexName gives for the alias.
 func IndexPattern(alias string) string { return alias + "-*-*" }
 
+// indexTime is how an index's name tells when it was created.
+const indexTime = "20060102150405"
+
 // IndexName is the name of an index of this definition created at now: <alias>-<hash8>-<yyyymmddhhmmss>.
 func (d IndexDefinition) IndexName(alias string, now time.Time) string {
-	return alias + "-" + d.Hash[:8] + "-" + now.UTC().Format("20060102150405")
+	return alias + "-" + d.Hash[:8] + "-" + now.UTC().Format(indexTime)
+}
+
+// isIndexOf reports whether IndexName named the index for the alias. The pattern alone would also match indices of an
+// alias that extends this one.
+func isIndexOf(alias, name string) bool {
+	rest, found := strings.CutPrefix(name, alias+"-")
+	hash, created, cut := strings.Cut(rest, "-")
+	if !found || !cut || len(hash) != 8 || strings.Trim(hash, "0123456789abcdef") != "" {
+		return false
+	}
+	_, err := time.Parse(indexTime, created)
+	return err == nil
 }
 
 // Template is the body of the index template for the alias.

@@ -2,6 +2,7 @@ package elastic
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,6 +46,9 @@ type IndexState struct {
 	DefinitionHashes map[string]string
 	// AliasIsIndex is true when an index has the alias's name.
 	AliasIsIndex bool
+	// Detached are the indices named for the alias that it does not lead to, oldest first. They are looked for only
+	// when it leads to none.
+	Detached []string
 }
 
 // IndexChange is one step from a state to a definition.
@@ -71,6 +75,17 @@ func PlanIndex(alias string, def IndexDefinition, state IndexState, now time.Tim
 			Description: "put index template " + TemplateName(alias),
 			method:      http.MethodPut, path: "/_index_template/" + TemplateName(alias), body: want,
 		})
+	}
+	if n := len(state.Detached); n > 0 {
+		// Somebody removed the alias. The items are still there, and a new index would hide them.
+		name := state.Detached[n-1]
+		return append(changes, IndexChange{
+			Description: "lead alias " + alias + " to index " + name + " again",
+			method:      http.MethodPost, path: "/_aliases",
+			body: map[string]any{"actions": []any{
+				map[string]any{"add": map[string]any{"index": name, "alias": alias, "is_write_index": true}},
+			}},
+		}), nil
 	}
 	if len(state.Indices) == 0 {
 		name := def.IndexName(alias, now)
@@ -157,7 +172,31 @@ func ObserveIndex(ctx context.Context, es elastictransport.Interface, alias stri
 		state.Indices[name] = index.Settings
 		state.DefinitionHashes[name] = index.Mappings.Meta.Hash
 	}
+	if len(state.Indices) == 0 && !state.AliasIsIndex {
+		if state.Detached, err = detachedIndices(ctx, es, alias); err != nil {
+			return IndexState{}, err
+		}
+	}
 	return state, nil
+}
+
+// detachedIndices returns the indices that IndexName named for the alias, oldest first.
+func detachedIndices(ctx context.Context, es elastictransport.Interface, alias string) ([]string, error) {
+	var found map[string]struct{}
+	path := "/" + IndexPattern(alias) + "?filter_path=*.settings.index.uuid"
+	if err := indexCall(ctx, es, http.MethodGet, path, nil, &found); err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("look for indices of the alias: %w", err)
+	}
+	var names []string
+	for name := range found {
+		if isIndexOf(alias, name) {
+			names = append(names, name)
+		}
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return cmp.Or(cmp.Compare(a[len(a)-len(indexTime):], b[len(b)-len(indexTime):]), cmp.Compare(a, b))
+	})
+	return names, nil
 }
 
 // ApplyIndex makes one change.

@@ -80,8 +80,11 @@ func TestPlanIndex(t *testing.T) {
 		{name: "template edited", change: func(s *elastic.IndexState) { s.Template["priority"] = 1 }, want: []string{
 			"put index template items-template",
 		}},
-		{name: "alias gone", change: func(s *elastic.IndexState) { s.Indices = nil }, want: []string{
+		{name: "index gone", change: func(s *elastic.IndexState) { s.Indices = nil }, want: []string{
 			"create index " + name + " behind alias items",
+		}},
+		{name: "alias gone", change: func(s *elastic.IndexState) { s.Indices, s.Detached = nil, []string{"items-old", name} }, want: []string{
+			"lead alias items to index " + name + " again",
 		}},
 		{name: "replicas edited", change: func(s *elastic.IndexState) { s.Indices[name]["index.number_of_replicas"] = "0" }, want: []string{
 			"update settings of index " + name,
@@ -132,6 +135,40 @@ func TestEnsureIndexIsIdempotentAndCorrectsDrift(t *testing.T) {
 	require.Equal(t, http.StatusOK, res.StatusCode)
 	require.NoError(t, elastic.EnsureIndex(t.Context(), es, alias, changed))
 	require.Empty(t, plan(changed))
+}
+
+func TestEnsureIndexLeadsALostAliasBackToItsIndex(t *testing.T) {
+	t.Parallel()
+	es := indexClient(t)
+	alias := uniqueAlias(t, es)
+	def := definition(t, elastic.Params{})
+	old := def.IndexName(alias, time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	// An index of the alias <alias>-x matches the pattern of <alias> too, and is not this alias's.
+	for _, name := range []string{old, def.IndexName(alias+"-x", time.Now()), alias + "-something-else"} {
+		res, err := es.Indices.Create(name)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, res.StatusCode)
+		t.Cleanup(func() { _, _ = es.Indices.Delete([]string{name}) })
+	}
+	require.NoError(t, elastic.EnsureIndex(t.Context(), es, alias, elastic.Params{}))
+	state, err := elastic.ObserveIndex(t.Context(), es, alias)
+	require.NoError(t, err)
+	require.Len(t, state.Indices, 1)
+	require.Contains(t, state.Indices, old)
+
+	newer := def.IndexName(alias, time.Now())
+	res, err := es.Indices.Create(newer)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	t.Cleanup(func() { _, _ = es.Indices.Delete([]string{newer}) })
+	res, err = es.Indices.DeleteAlias([]string{old}, []string{alias})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode)
+	require.NoError(t, elastic.EnsureIndex(t.Context(), es, alias, elastic.Params{}))
+	state, err = elastic.ObserveIndex(t.Context(), es, alias)
+	require.NoError(t, err)
+	require.Len(t, state.Indices, 1)
+	require.Contains(t, state.Indices, newer)
 }
 
 func TestEnsureIndexSurvivesRaces(t *testing.T) {
