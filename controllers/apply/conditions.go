@@ -24,7 +24,8 @@ func SetCondition(conditions *[]metav1.Condition, generation int64, kind string,
 }
 
 // SetStepResult turns what a step returned into its condition: nil is True, Waiting is False or, when the other side was
-// lost after it had been ready, Unknown, and everything else is False. It reports whether status or reason changed.
+// lost after it had been ready for this generation, Unknown, and everything else is False. It reports whether status or
+// reason changed.
 func SetStepResult(conditions *[]metav1.Condition, generation int64, kind, ready string, err error) bool {
 	if err == nil {
 		return SetCondition(conditions, generation, kind, metav1.ConditionTrue, v1alpha1.ReasonReady, ready)
@@ -34,7 +35,7 @@ func SetStepResult(conditions *[]metav1.Condition, generation int64, kind, ready
 	}
 	if waiting, ok := AsWaiting(err); ok {
 		status := metav1.ConditionFalse
-		if waiting.Lost && wasReady(*conditions, kind) {
+		if waiting.Lost && wasReady(*conditions, generation, kind) {
 			status = metav1.ConditionUnknown
 		}
 		return SetCondition(conditions, generation, kind, status, waiting.Reason, waiting.Message)
@@ -42,10 +43,10 @@ func SetStepResult(conditions *[]metav1.Condition, generation int64, kind, ready
 	return SetCondition(conditions, generation, kind, metav1.ConditionFalse, v1alpha1.ReasonError, err.Error())
 }
 
-// wasReady is true for a condition that is True, or that was True until the connection was lost.
-func wasReady(conditions []metav1.Condition, kind string) bool {
+// wasReady is true for a condition that is True for the generation, or that was until the connection was lost.
+func wasReady(conditions []metav1.Condition, generation int64, kind string) bool {
 	c := meta.FindStatusCondition(conditions, kind)
-	if c == nil {
+	if c == nil || c.ObservedGeneration != generation {
 		return false
 	}
 	return c.Status == metav1.ConditionTrue || (c.Status == metav1.ConditionUnknown && c.Reason == v1alpha1.ReasonUnreachable)

@@ -47,6 +47,14 @@ func TestStepResults(t *testing.T) {
 	}
 }
 
+func TestLostConnectionOfANewGenerationIsNotReady(t *testing.T) {
+	t.Parallel()
+	var conditions []metav1.Condition
+	apply.SetStepResult(&conditions, 7, "Kind", "done", nil)
+	apply.SetStepResult(&conditions, 8, "Kind", "", &apply.Waiting{Reason: v1alpha1.ReasonUnreachable, Message: "gone", Lost: true})
+	require.Equal(t, metav1.ConditionFalse, conditions[0].Status, "the new address may be wrong")
+}
+
 func TestMessageIsOneShortLine(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "a b", apply.Message("a\n\tb\n"))

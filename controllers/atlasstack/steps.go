@@ -9,6 +9,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/atlas-platform/atlas/api/v1alpha1"
@@ -30,7 +31,8 @@ type step struct {
 }
 
 // steps are in the order in which they run. A step whose needs failed is left out, so that new pods start only on a migrated
-// database with topic and index in place, and the old ones go on until then.
+// database with topic and index in place, and the old ones go on until then. An outage of something that was ready for this
+// generation holds nothing up: a deleted Deployment or a rotated password can't wait for Elasticsearch to come back.
 func (r *Reconciler) steps() []step {
 	const references, migrations, events, index = v1alpha1.ConditionReferencesResolved, v1alpha1.ConditionMigrationsApplied,
 		v1alpha1.ConditionTopicReady, v1alpha1.ConditionSearchIndexReady
@@ -47,7 +49,7 @@ func (r *Reconciler) steps() []step {
 func (p *pass) run(ctx context.Context, s step) {
 	status := &p.stack.Status
 	for _, need := range s.needs {
-		if p.failed[need] == nil {
+		if p.failed[need] == nil || meta.IsStatusConditionPresentAndEqual(status.Conditions, need, metav1.ConditionUnknown) {
 			continue
 		}
 		p.failed[s.condition] = &apply.Waiting{Reason: v1alpha1.ReasonWaiting, Message: "waiting for " + need}
