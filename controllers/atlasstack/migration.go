@@ -31,12 +31,15 @@ func (r *Reconciler) migrate(ctx context.Context, p *pass) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	name := client.ObjectKey{Namespace: p.stack.Namespace, Name: workloads.MigrationName(p.stack, inputs)}
+	if err := r.dropSuperseded(ctx, p, name.Name); err != nil {
+		return "", err
+	}
 	if done := p.stack.Status.Migration; done != nil && done.Inputs == inputs {
 		return migrated(done), nil
 	}
 	// A live read: what follows starts and deletes Jobs, which a stale cache must not decide.
 	job := &batchv1.Job{}
-	name := client.ObjectKey{Namespace: p.stack.Namespace, Name: workloads.MigrationName(p.stack, inputs)}
 	err = r.Reader.Get(ctx, name, job)
 	switch {
 	case apierrors.IsNotFound(err):
@@ -63,6 +66,37 @@ func (r *Reconciler) migrate(ctx context.Context, p *pass) (string, error) {
 		return "", &apply.Waiting{Reason: v1alpha1.ReasonFailed, Message: fmt.Sprintf("migration Job %s is being retried: %s", job.Name, why), After: migrationPoll}
 	}
 	return "", &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("migration Job %s is running", job.Name), After: migrationPoll}
+}
+
+// dropSuperseded deletes the Jobs of other inputs than the present ones. One that waits for its image must not migrate once
+// the spec has moved on, and one that is done must not count when its inputs come back: others have run since.
+func (r *Reconciler) dropSuperseded(ctx context.Context, p *pass, current string) error {
+	jobs := &batchv1.JobList{}
+	err := r.Client.List(ctx, jobs, client.InNamespace(p.stack.Namespace), client.MatchingLabels(workloads.Labels(p.stack, workloads.RoleMigrate)))
+	if err != nil {
+		return fmt.Errorf("list migration Jobs: %w", err)
+	}
+	for i := range jobs.Items {
+		job := &jobs.Items[i]
+		if job.Name == current || !job.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(job, p.stack) {
+			continue
+		}
+		if err := r.deleteJob(ctx, job); err != nil {
+			return err
+		}
+		if done := p.stack.Status.Migration; done != nil && job.Name != workloads.MigrationName(p.stack, done.Inputs) {
+			p.stack.Status.Migration = nil // it may have changed the database, wholly or in part, after the last one that counted
+		}
+	}
+	return nil
+}
+
+func (r *Reconciler) deleteJob(ctx context.Context, job *batchv1.Job) error {
+	err := r.Client.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &job.UID})
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete migration Job %s: %w", job.Name, err)
+	}
+	return nil
 }
 
 func migrated(m *v1alpha1.MigrationStatus) string {
@@ -102,9 +136,8 @@ func (r *Reconciler) retryMigration(ctx context.Context, p *pass, job *batchv1.J
 		return waiting
 	}
 	waiting.After = time.Second
-	err = r.Client.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground), client.Preconditions{UID: &job.UID})
-	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("delete failed migration Job %s: %w", job.Name, err)
+	if err := r.deleteJob(ctx, job); err != nil {
+		return err
 	}
 	// With this propagation a Job is gone when the answer comes, unless something else holds a finalizer on it.
 	err = r.Reader.Get(ctx, client.ObjectKeyFromObject(job), &batchv1.Job{})

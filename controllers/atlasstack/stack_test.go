@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -116,9 +117,20 @@ func TestLostBrokerIsUnknownAndWorkloadsGoOn(t *testing.T) {
 	b.condition(v1alpha1.ConditionReady, metav1.ConditionUnknown, v1alpha1.ReasonUnreachable, b.kafka.address)
 	b.condition(v1alpha1.ConditionWorkloadsReady, metav1.ConditionTrue, v1alpha1.ReasonReady, "")
 	require.Len(t, b.deployments(), 4)
+
+	// An outage is no reason to leave the cluster as somebody broke it.
+	require.NoError(t, b.client.Delete(t.Context(), b.deployment(workloads.RoleAudit)))
+	b.eventually(func(c *assert.CollectT, _ *v1alpha1.AtlasStack) { require.Len(c, b.deployments(), 4) })
+	// An address that was never reached is not rolled out.
+	b.update(func(s *v1alpha1.AtlasStackSpec) { s.LogLevel = "debug" })
+	b.condition(v1alpha1.ConditionTopicReady, metav1.ConditionFalse, v1alpha1.ReasonUnreachable, b.kafka.address)
+	b.condition(v1alpha1.ConditionWorkloadsReady, metav1.ConditionFalse, v1alpha1.ReasonWaiting, v1alpha1.ConditionTopicReady)
+	require.Equal(t, "info", b.deployment(workloads.RoleAPI).Spec.Template.Spec.Containers[0].Env[0].Value)
+
 	b.kafka.setDown(false)
 	b.elastic.setDown(false)
 	b.untilReady()
+	require.Equal(t, "debug", b.deployment(workloads.RoleAPI).Spec.Template.Spec.Containers[0].Env[0].Value)
 }
 
 func TestFailedMigrationKeepsTheRunningVersion(t *testing.T) {
@@ -171,6 +183,40 @@ func TestMigrationIsNotRepeatedWhenItsJobIsGone(t *testing.T) {
 	b.untilReady()
 	err := b.client.Get(t.Context(), client.ObjectKeyFromObject(job), job)
 	require.Error(t, err, "a finished migration ran again")
+}
+
+func TestMigrationOfEarlierInputsDoesNotCount(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.bringUp()
+	jobs := func() []string {
+		list := &batchv1.JobList{}
+		require.NoError(t, b.client.List(t.Context(), list, client.InNamespace(b.namespace)))
+		var images []string
+		for _, job := range list.Items {
+			images = append(images, job.Spec.Template.Spec.Containers[0].Image)
+		}
+		return images
+	}
+	const next, broken = "registry.example.com/atlas:2.0.0", "registry.example.com/atlas:missing"
+	b.update(func(s *v1alpha1.AtlasStackSpec) { s.Image = next })
+	b.finishMigration(true)
+	b.untilReady()
+	require.Equal(t, []string{next}, jobs())
+
+	// Back to the first image, whose migration ran before the second one's.
+	b.update(func(s *v1alpha1.AtlasStackSpec) { s.Image = image })
+	b.finishMigration(true)
+	b.untilReady()
+	require.Equal(t, []string{image}, jobs())
+
+	// A Job that never got its image must not start when somebody pushes it later.
+	b.update(func(s *v1alpha1.AtlasStackSpec) { s.Image = broken })
+	b.migration()
+	b.update(func(s *v1alpha1.AtlasStackSpec) { s.Image = image })
+	b.eventually(func(c *assert.CollectT, _ *v1alpha1.AtlasStack) { require.Equal(c, []string{image}, jobs()) })
+	b.finishMigration(true)
+	b.untilReady()
 }
 
 func TestSteadyStateWritesNothing(t *testing.T) {
