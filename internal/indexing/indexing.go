@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -18,8 +19,12 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
-// fetchSize bounds how many items are in memory at once.
-const fetchSize = 200
+// How many items, and how many bytes of their contents, are in memory at once. Each content is there a few times over: as a row, as a document
+// and as a line of the bulk request.
+const (
+	fetchSize  = 200
+	fetchBytes = 4 << 20
+)
 
 // Target is an item to bring up to date.
 type Target struct {
@@ -99,8 +104,12 @@ func (x *Indexer) each(ctx context.Context, targets []Target, versionType elasti
 		return int(b.Version - a.Version)
 	})
 	targets = slices.CompactFunc(targets, func(a, b Target) bool { return a.ItemID == b.ItemID })
+	sizes, err := x.sizes(ctx, targets)
+	if err != nil {
+		return nil, err
+	}
 	var rejections []Rejection
-	for chunk := range slices.Chunk(targets, fetchSize) {
+	for chunk := range chunks(targets, sizes) {
 		more, err := x.chunk(ctx, chunk, versionType)
 		if err != nil {
 			return nil, err
@@ -108,6 +117,43 @@ func (x *Indexer) each(ctx context.Context, targets []Target, versionType elasti
 		rejections = append(rejections, more...)
 	}
 	return rejections, nil
+}
+
+// sizes are the bytes of the targets' contents; a target without a row has none.
+func (x *Indexer) sizes(ctx context.Context, targets []Target) (map[uuid.UUID]int, error) {
+	ids := make([]uuid.UUID, len(targets))
+	for i, t := range targets {
+		ids[i] = t.ItemID
+	}
+	rows, err := x.queries.ItemContentBytes(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("measure items: %w", err)
+	}
+	sizes := make(map[uuid.UUID]int, len(rows))
+	for _, row := range rows {
+		sizes[row.ID] = int(row.Bytes)
+	}
+	return sizes, nil
+}
+
+// chunks cuts the targets so that no chunk has more than fetchSize items or, unless it is a single item, fetchBytes of contents.
+func chunks(targets []Target, sizes map[uuid.UUID]int) iter.Seq[[]Target] {
+	return func(yield func([]Target) bool) {
+		start, total := 0, 0
+		for i, t := range targets {
+			size := sizes[t.ItemID]
+			if i > start && (i-start == fetchSize || total+size > fetchBytes) {
+				if !yield(targets[start:i]) {
+					return
+				}
+				start, total = i, 0
+			}
+			total += size
+		}
+		if start < len(targets) {
+			yield(targets[start:])
+		}
+	}
 }
 
 func (x *Indexer) chunk(ctx context.Context, targets []Target, versionType elastic.VersionType) ([]Rejection, error) {

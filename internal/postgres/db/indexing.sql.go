@@ -64,6 +64,36 @@ func (q *Queries) CountCollectionItems(ctx context.Context, collectionID uuid.UU
 	return count, err
 }
 
+const itemContentBytes = `-- name: ItemContentBytes :many
+SELECT id, octet_length(content)::integer AS bytes FROM items WHERE id = ANY ($1::uuid[])
+`
+
+type ItemContentBytesRow struct {
+	ID    uuid.UUID
+	Bytes int32
+}
+
+// The size of each content, which PostgreSQL knows without unpacking it.
+func (q *Queries) ItemContentBytes(ctx context.Context, ids []uuid.UUID) ([]ItemContentBytesRow, error) {
+	rows, err := q.db.Query(ctx, itemContentBytes, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ItemContentBytesRow{}
+	for rows.Next() {
+		var i ItemContentBytesRow
+		if err := rows.Scan(&i.ID, &i.Bytes); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const itemsForIndexing = `-- name: ItemsForIndexing :many
 SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.created_by, i.created_at, i.updated_at,
     (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,

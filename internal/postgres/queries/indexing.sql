@@ -9,6 +9,10 @@ SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.cre
 FROM items i JOIN collections c ON c.id = i.collection_id
 WHERE i.id = ANY (@ids::uuid[]);
 
+-- name: ItemContentBytes :many
+-- The size of each content, which PostgreSQL knows without unpacking it.
+SELECT id, octet_length(content)::integer AS bytes FROM items WHERE id = ANY (@ids::uuid[]);
+
 -- name: CollectionItemIDs :many
 -- A page of a collection's items, deleted ones included, by keyset; start after the nil UUID.
 SELECT id, version FROM items WHERE collection_id = @collection_id AND id > @after_id ORDER BY id LIMIT @page_size;
