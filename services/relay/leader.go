@@ -39,7 +39,7 @@ func (l *leader) run(ctx context.Context) error {
 		}
 		l.healthy()
 		l.relay.failure.Store(nil)
-		if err := l.upkeep(ctx); err != nil {
+		if err := l.relay.limited(ctx, l.upkeep); err != nil {
 			return err
 		}
 		if fetched == int(l.relay.cfg.BatchSize) {
@@ -59,7 +59,11 @@ func (l *leader) run(ctx context.Context) error {
 
 // publish sends one batch and marks what was acknowledged. It returns how many rows it found.
 func (l *leader) publish(ctx context.Context) (int, error) {
-	rows, err := l.queries.UnpublishedOutbox(ctx, l.relay.cfg.BatchSize)
+	var rows []db.UnpublishedOutboxRow
+	err := l.relay.limited(ctx, func(ctx context.Context) (err error) {
+		rows, err = l.queries.UnpublishedOutbox(ctx, l.relay.cfg.BatchSize)
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("read the outbox: %w", err)
 	}
@@ -80,9 +84,8 @@ func (l *leader) publish(ctx context.Context) (int, error) {
 }
 
 func (l *leader) mark(ctx context.Context, ids []int64) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	if err := l.queries.MarkPublished(ctx, ids); err != nil {
+	err := l.relay.limited(ctx, func(ctx context.Context) error { return l.queries.MarkPublished(ctx, ids) })
+	if err != nil {
 		return fmt.Errorf("mark events as published: %w", err)
 	}
 	l.relay.metrics.published.Add(float64(len(ids)))

@@ -34,6 +34,7 @@ type Config struct {
 	Retention       time.Duration // how long published rows are kept; default 24 h
 	PruneInterval   time.Duration // how often old rows are looked for; default 1 min
 	RetryMax        time.Duration // longest wait after a failure; default 5 s
+	QueryTimeout    time.Duration // how long the database may take for one statement; default 10 s
 }
 
 func (c Config) withDefaults() Config {
@@ -43,6 +44,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Retention, 24*time.Hour)
 	setDefault(&c.PruneInterval, time.Minute)
 	setDefault(&c.RetryMax, 5*time.Second)
+	setDefault(&c.QueryTimeout, 10*time.Second)
 	return c
 }
 
@@ -132,8 +134,15 @@ func (r *Relay) candidacy(ctx context.Context, healthy func()) error {
 		_ = conn.Close(timeout) // the connection is dead or idle
 	}()
 	queries := db.New(conn)
+	if err := r.limited(ctx, queries.DetectDeadClient); err != nil {
+		return fmt.Errorf("set up the connection: %w", err)
+	}
 	for {
-		leads, err := queries.TryLeadership(ctx, leadershipKey)
+		var leads bool
+		err := r.limited(ctx, func(ctx context.Context) (err error) {
+			leads, err = queries.TryLeadership(ctx, leadershipKey)
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("ask for leadership: %w", err)
 		}
@@ -148,7 +157,7 @@ func (r *Relay) candidacy(ctx context.Context, healthy func()) error {
 		}
 	}
 	lead := &leader{relay: r, queries: queries, healthy: healthy}
-	if err := lead.upkeep(ctx); err != nil { // the backlog is known even while Kafka is away
+	if err := r.limited(ctx, lead.upkeep); err != nil { // the backlog is known even while Kafka is away
 		return err
 	}
 	producer, err := r.deps.NewProducer()
@@ -170,6 +179,14 @@ func (r *Relay) candidacy(ctx context.Context, healthy func()) error {
 	}()
 	lead.producer = producer
 	return lead.run(ctx)
+}
+
+// limited gives one statement QueryTimeout. A database that hangs, or that the network lost without a word, then ends the candidacy instead of
+// holding it for as long as the kernel believes in the connection.
+func (r *Relay) limited(ctx context.Context, statement func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, r.cfg.QueryTimeout)
+	defer cancel()
+	return statement(ctx)
 }
 
 // pause waits for d or for the end of ctx, whose error it returns.

@@ -12,6 +12,18 @@ import (
 	"github.com/google/uuid"
 )
 
+const detectDeadClient = `-- name: DetectDeadClient :exec
+SELECT set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false),
+    set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '30000', false)
+`
+
+// Makes the server end this session within half a minute when the client's machine or the network to it is gone. By default it would keep the
+// session, and with it the leadership, for hours.
+func (q *Queries) DetectDeadClient(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, detectDeadClient)
+	return err
+}
+
 const insertOutbox = `-- name: InsertOutbox :exec
 INSERT INTO outbox (event_id, aggregate_id, payload, traceparent)
 VALUES ($1, $2, $3, $4)
@@ -74,15 +86,6 @@ func (q *Queries) PruneOutbox(ctx context.Context, publishedBefore time.Time, ba
 		return 0, err
 	}
 	return result.RowsAffected(), nil
-}
-
-const releaseLeadership = `-- name: ReleaseLeadership :exec
-SELECT pg_advisory_unlock($1::bigint)
-`
-
-func (q *Queries) ReleaseLeadership(ctx context.Context, key int64) error {
-	_, err := q.db.Exec(ctx, releaseLeadership, key)
-	return err
 }
 
 const tryLeadership = `-- name: TryLeadership :one

@@ -3,12 +3,15 @@
 INSERT INTO outbox (event_id, aggregate_id, payload, traceparent)
 VALUES ($1, $2, $3, sqlc.narg(traceparent));
 
+-- name: DetectDeadClient :exec
+-- Makes the server end this session within half a minute when the client's machine or the network to it is gone. By default it would keep the
+-- session, and with it the leadership, for hours.
+SELECT set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false),
+    set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '30000', false);
+
 -- name: TryLeadership :one
 -- Session-level: the lock lives as long as the connection. Only one relay holds it per database.
 SELECT pg_try_advisory_lock(@key::bigint)::boolean;
-
--- name: ReleaseLeadership :exec
-SELECT pg_advisory_unlock(@key::bigint);
 
 -- name: UnpublishedOutbox :many
 -- In id order and never after a cursor: ids are given before the commit, so a smaller id may appear later than a bigger one.
