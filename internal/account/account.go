@@ -3,13 +3,15 @@ package account
 
 import (
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
 
-// Bounds of a password's length in characters.
+// Bounds of lengths in characters.
 const (
+	maxEmail    = 254
 	MinPassword = 8
 	MaxPassword = 128
 )
@@ -17,6 +19,13 @@ const (
 // NormalizeEmail returns the one spelling under which an account is stored and found.
 func NormalizeEmail(email string) string {
 	return strings.ToLower(strings.TrimSpace(norm.NFKC.String(email)))
+}
+
+// EmailOK reports whether a normalized e-mail can be one: normalizing may add spaces, a second @ and many characters.
+func EmailOK(email string) bool {
+	local, domain, _ := strings.Cut(email, "@")
+	strange := func(r rune) bool { return r == '@' || unicode.IsSpace(r) || unicode.IsControl(r) }
+	return local != "" && domain != "" && utf8.RuneCountInString(email) <= maxEmail && !strings.ContainsFunc(local+domain, strange)
 }
 
 // PasswordLengthOK reports whether a password is neither too short nor too long.

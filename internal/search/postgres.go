@@ -72,7 +72,8 @@ func (s *Postgres) Search(ctx context.Context, q Query) (Page, error) {
 
 func searchError(err error) error {
 	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && pgErr.Code[:2] == "22" { // data exception: the text holds what no text column can
+	// Data exception: the text holds what no text column can. Internal error: it is nested too deeply for the parser of queries.
+	if errors.As(err, &pgErr) && (pgErr.Code[:2] == "22" || pgErr.Code == "XX000") {
 		return fmt.Errorf("%w: %s", ErrQuery, pgErr.Message)
 	}
 	return fmt.Errorf("%w: search PostgreSQL: %w", ErrUnavailable, err)

@@ -12,6 +12,10 @@ import (
 
 // Register implements gen.StrictServerInterface.
 func (s *server) Register(ctx context.Context, request gen.RegisterRequestObject) (gen.RegisterResponseObject, error) {
+	email := account.NormalizeEmail(request.Body.Email)
+	if !account.EmailOK(email) { // what the specification lets through may become something else
+		return nil, unprocessable(pointed("/email", "must be an e-mail address"))
+	}
 	hash, err := s.hasher.Hash(ctx, request.Body.Password)
 	if err != nil {
 		return nil, err
@@ -25,7 +29,7 @@ func (s *server) Register(ctx context.Context, request gen.RegisterRequestObject
 		name = *request.Body.DisplayName
 	}
 	user, err := s.queries.CreateUser(ctx, db.CreateUserParams{
-		ID: id, Email: account.NormalizeEmail(request.Body.Email), DisplayName: name, PasswordHash: hash,
+		ID: id, Email: email, DisplayName: name, PasswordHash: hash,
 	})
 	if missing(err) {
 		return nil, conflict("email-taken", "an account with this e-mail exists already")

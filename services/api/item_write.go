@@ -15,7 +15,7 @@ import (
 // CreateItem implements gen.StrictServerInterface.
 func (s *server) CreateItem(ctx context.Context, request gen.CreateItemRequestObject) (gen.CreateItemResponseObject, error) {
 	p, input := caller(ctx), request.Body
-	if err := checkItem(&input.Content, input.SourceURL); err != nil {
+	if err := checkItem(&input.Content, input.SourceURL, input.Tags); err != nil {
 		return nil, err
 	}
 	id, err := newID()
@@ -64,7 +64,7 @@ func (s *server) UpdateItem(ctx context.Context, request gen.UpdateItemRequestOb
 	if value, err := patch.SourceURL.Get(); err == nil {
 		sourceURL = &value
 	}
-	if err := checkItem(patch.Content, sourceURL); err != nil {
+	if err := checkItem(patch.Content, sourceURL, patch.Tags); err != nil {
 		return nil, err
 	}
 	var row db.GetItemRow

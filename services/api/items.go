@@ -109,7 +109,7 @@ func normalTags(tags []string) []string {
 }
 
 // checkItem names what the specification's schema can't express. Absent fields are nil.
-func checkItem(content, sourceURL *string) error {
+func checkItem(content, sourceURL *string, tags *[]string) error {
 	var wrong []gen.FieldError
 	if content != nil && len(*content) > maxContent {
 		wrong = append(wrong, pointed("/content", fmt.Sprintf("has %d bytes of UTF-8; at most %d are possible", len(*content), maxContent)))
@@ -117,6 +117,13 @@ func checkItem(content, sourceURL *string) error {
 	if sourceURL != nil {
 		if u, err := url.Parse(*sourceURL); err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") {
 			wrong = append(wrong, pointed("/source_url", "must be an http or https URL"))
+		}
+	}
+	if tags != nil {
+		for i, tag := range *tags {
+			if strings.TrimSpace(tag) == "" { // the validator's \s knows ASCII's spaces only
+				wrong = append(wrong, pointed(fmt.Sprintf("/tags/%d", i), "must not be blank"))
+			}
 		}
 	}
 	if len(wrong) > 0 {

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -135,15 +137,16 @@ func toProblem(err error) (_ *problem, known bool) {
 	var p *problem
 	var postgresError *pgconn.PgError
 	var connectError *pgconn.ConnectError
+	var networkError *net.OpError
 	switch {
 	case errors.As(err, &p):
-		return p, true
+		return p, p.status < http.StatusInternalServerError
 	case errors.Is(err, context.Canceled):
 		// The caller hung up: nobody reads this. The status, nginx's, keeps it apart in the metrics.
 		return &problem{status: 499, kind: "cancelled", title: "The caller hung up"}, true
 	case errors.Is(err, context.DeadlineExceeded):
 		return unavailable("the request took too long"), false
-	case errors.As(err, &connectError):
+	case errors.As(err, &connectError), errors.As(err, &networkError), errors.Is(err, io.ErrUnexpectedEOF):
 		return unavailable("the database can't be reached"), false
 	case errors.As(err, &postgresError) && transient(postgresError.Code):
 		return unavailable("the database asks to try again"), false

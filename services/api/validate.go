@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -23,8 +24,13 @@ import (
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
-// maxBody holds the largest item, 1 MiB of content, with every byte escaped as \u00XX, and the rest.
-const maxBody = 8 << 20
+const (
+	// maxBody holds the largest item, 1 MiB of content, with every byte escaped as \u00XX, and the rest.
+	maxBody = 8 << 20
+	// maxValues is far more than the body of any operation has. Without it, a few megabytes of brackets or names would take gigabytes to decode
+	// and to complain about.
+	maxValues = 1000
+)
 
 // The validator's built-in rules cover what requests use. Its JSON Schema 2020-12 mode, which a 3.1 document would switch on, compiles the
 // schema again for each request; so it is told that the document is a 3.0 one.
@@ -32,12 +38,23 @@ var validatorDocument = &openapi3.T{OpenAPI: "3.0.3"}
 
 var errUUID = errors.New("must be a UUID")
 
-var formats = openapi3.WithStringFormatValidator("uuid", openapi3.NewCallbackValidator(func(value string) error {
-	if len(value) != 36 || uuid.Validate(value) != nil {
-		return errUUID
-	}
-	return nil
-}))
+var (
+	uuids = openapi3.WithStringFormatValidator("uuid", openapi3.NewCallbackValidator(func(value string) error {
+		if len(value) != 36 || uuid.Validate(value) != nil {
+			return errUUID
+		}
+		return nil
+	}))
+	// The validator's own rule is a pattern: it lets 30 February through. What can't be written again can't be part of a cursor's scope.
+	times = openapi3.WithStringFormatValidator("date-time", openapi3.NewCallbackValidator(func(value string) error {
+		var t time.Time
+		if err := t.UnmarshalText([]byte(value)); err != nil {
+			return err
+		}
+		_, err := t.MarshalText()
+		return err
+	}))
+)
 
 // validate checks a request against the specification and names everything that is wrong with it. It also refuses what PostgreSQL can't store:
 // NUL characters and invalid UTF-8.
@@ -116,7 +133,7 @@ func (op *operation) checkParameters(c *gin.Context, query url.Values) []gen.Fie
 		Options: &openapi3filter.Options{
 			MultiError: true, ExcludeRequestBody: true, SkipSettingDefaults: true,
 			AuthenticationFunc:      openapi3filter.NoopAuthenticationFunc, // authenticate has done it
-			SchemaValidationOptions: []openapi3.SchemaValidationOption{formats},
+			SchemaValidationOptions: []openapi3.SchemaValidationOption{uuids, times},
 		},
 	})
 	return fieldErrors(err, "", nil)
@@ -146,6 +163,8 @@ func (op *operation) readBody(c *gin.Context) (value any, content []byte, schema
 		return nil, nil, nil, badRequest("a JSON body is required")
 	case !utf8.Valid(content):
 		return nil, nil, nil, badRequest("the body is not UTF-8")
+	case crowded(content):
+		return nil, nil, nil, badRequest(fmt.Sprintf("the body has more than %d values", maxValues))
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
@@ -158,8 +177,26 @@ func (op *operation) readBody(c *gin.Context) (value any, content []byte, schema
 	return value, content, schema, nil
 }
 
+// crowded tells, without decoding it, whether a JSON text has more than maxValues values: each but the first follows a comma or a bracket.
+func crowded(content []byte) bool {
+	values, inString := 1, false
+	for i := 0; i < len(content); i++ {
+		switch c := content[i]; {
+		case inString && c == '\\':
+			i++
+		case c == '"':
+			inString = !inString
+		case !inString && (c == ',' || c == '[' || c == '{'):
+			if values++; values > maxValues {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func checkBody(schema *openapi3.Schema, value any) []gen.FieldError {
-	wrong := fieldErrors(schema.VisitJSON(value, openapi3.MultiErrors(), openapi3.VisitAsRequest(), formats), "", nil)
+	wrong := fieldErrors(schema.VisitJSON(value, openapi3.MultiErrors(), openapi3.VisitAsRequest(), uuids, times), "", nil)
 	return nulErrors(value, "", wrong)
 }
 
