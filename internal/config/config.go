@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"text/tabwriter"
+	"unicode"
 
 	"github.com/caarlos0/env/v11"
 )
@@ -50,7 +51,6 @@ type loader struct {
 }
 
 func (l *loader) load(structure reflect.Value) {
-	before := len(l.problems)
 	for i := range structure.NumField() {
 		field := structure.Type().Field(i)
 		switch {
@@ -60,14 +60,28 @@ func (l *loader) load(structure reflect.Value) {
 			l.load(structure.Field(i))
 		}
 	}
-	if len(l.problems) > before {
-		return // the rest would only repeat it
+	validator, ok := structure.Addr().Interface().(Validator)
+	if !ok {
+		return
 	}
-	if validator, ok := structure.Addr().Interface().(Validator); ok {
-		for _, err := range validator.Validate() {
-			l.problems = append(l.problems, err.Error())
+	named := make(map[string]bool, len(l.problems))
+	for _, problem := range l.problems {
+		named[variable(problem)] = true
+	}
+	for _, err := range validator.Validate() {
+		if problem := err.Error(); !named[variable(problem)] { // a variable that could not be read is not judged
+			l.problems = append(l.problems, problem)
 		}
 	}
+}
+
+// variable is the name that a problem starts with.
+func variable(problem string) string {
+	end := strings.IndexFunc(problem, func(r rune) bool { return r != '_' && !unicode.IsUpper(r) && !unicode.IsDigit(r) })
+	if end < 0 {
+		return problem
+	}
+	return problem[:end]
 }
 
 // loadField parses one variable in a struct of its own: the library's parse error names the Go field, which would not tell the variable.

@@ -38,8 +38,8 @@ func TestLoadNamesEveryWrongVariable(t *testing.T) {
 	})
 	var configErr *config.Error
 	require.ErrorAs(t, err, &configErr)
-	require.Len(t, configErr.Problems, 7)
-	for _, name := range []string{"DATABASE_URL", "KAFKA_BROKERS", "ELASTICSEARCH_URL is required", "OPS_ADDR", "LOG_LEVEL", "LOG_FORMAT", "TTL"} {
+	require.Len(t, configErr.Problems, 8)
+	for _, name := range []string{"DATABASE_URL", "KAFKA_BROKERS", "ELASTICSEARCH_URL is required", "OPS_ADDR", "LOG_LEVEL", "LOG_FORMAT", "TTL", "ELASTICSEARCH_USERNAME"} {
 		require.ErrorContains(t, err, name)
 	}
 	require.NotContains(t, err.Error(), "hunter2")
@@ -49,6 +49,16 @@ func TestLoadNamesVariablesOfTheWrongType(t *testing.T) {
 	t.Parallel()
 	_, err := config.LoadFrom[config.Database](map[string]string{"DATABASE_URL": "postgres://h/d", "DATABASE_MAX_CONNS": "many"})
 	require.ErrorContains(t, err, `DATABASE_MAX_CONNS="many" is not a valid whole number`)
+}
+
+func TestAVariableThatCanNotBeReadHidesNoOther(t *testing.T) {
+	t.Parallel()
+	_, err := config.LoadFrom[config.Database](map[string]string{"DATABASE_URL": "mysql://h/d", "DATABASE_MAX_CONNS": "many"})
+	var configErr *config.Error
+	require.ErrorAs(t, err, &configErr)
+	require.Len(t, configErr.Problems, 2)
+	require.ErrorContains(t, err, "DATABASE_URL is not a PostgreSQL URI")
+	require.ErrorContains(t, err, `DATABASE_MAX_CONNS="many"`)
 }
 
 func TestUsageListsEveryVariable(t *testing.T) {
