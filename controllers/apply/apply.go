@@ -84,7 +84,11 @@ func (a *Applier) Apply(ctx context.Context, owner metav1.Object, want runtime.A
 		return last.generation, nil
 	}
 
-	if err := a.client.Apply(ctx, want, client.ForceOwnership, client.FieldOwner(FieldManager)); err != nil {
+	err = a.client.Apply(ctx, want, client.ForceOwnership, client.FieldOwner(FieldManager))
+	if found && apierrors.IsInvalid(err) && a.overwrite(ctx, live, body) == nil {
+		err = a.client.Apply(ctx, want, client.ForceOwnership, client.FieldOwner(FieldManager))
+	}
+	if err != nil {
 		return 0, fmt.Errorf("apply %s: %w", key, err)
 	}
 	// The client decodes the server's answer into want.
@@ -106,6 +110,12 @@ func (a *Applier) Apply(ctx context.Context, owner metav1.Object, want runtime.A
 	a.seen[key] = applied{digest: digest, uid: answer.Metadata.UID, resourceVersion: answer.Metadata.ResourceVersion, generation: answer.Metadata.Generation}
 	a.mu.Unlock()
 	return answer.Metadata.Generation, nil
+}
+
+// overwrite puts the lists of an object right as wholes. Server-side apply merges lists and keeps the entries of others, and an
+// edited one, such as another port of the same name, can make the sum invalid for good.
+func (a *Applier) overwrite(ctx context.Context, live client.Object, body []byte) error {
+	return a.client.Patch(ctx, live, client.RawPatch(types.MergePatchType, body), client.FieldOwner(FieldManager))
 }
 
 // Forget drops what is remembered about a namespace's objects with these names, after their owner is gone.

@@ -11,6 +11,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
@@ -272,6 +273,28 @@ func TestDriftIsCorrected(t *testing.T) {
 	require.NoError(t, b.client.Delete(t.Context(), b.deployment(workloads.RoleAudit)))
 	b.eventually(func(c *assert.CollectT, _ *v1alpha1.AtlasStack) { require.Len(c, b.deployments(), 4) })
 
+	// Lists are merged by server-side apply, and the sum of these is invalid.
+	service := &corev1.Service{}
+	key := client.ObjectKey{Namespace: b.namespace, Name: "demo-api"}
+	require.NoError(t, b.client.Get(t.Context(), key, service))
+	address := service.Spec.ClusterIP
+	service.Spec.Ports[0].Port = 81
+	require.NoError(t, b.client.Update(t.Context(), service))
+	d = b.deployment(workloads.RoleAPI)
+	d.Spec.Template.Spec.Containers[0].Ports[0].ContainerPort = 81
+	d.Spec.Template.Spec.Volumes[0].VolumeSource = corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}
+	require.NoError(t, b.client.Update(t.Context(), d))
+	b.eventually(func(c *assert.CollectT, _ *v1alpha1.AtlasStack) {
+		require.NoError(c, b.client.Get(t.Context(), key, service))
+		require.Len(c, service.Spec.Ports, 2)
+		require.Equal(c, int32(80), service.Spec.Ports[0].Port)
+		require.Equal(c, address, service.Spec.ClusterIP)
+		pod := b.deployment(workloads.RoleAPI).Spec.Template.Spec
+		require.Len(c, pod.Containers[0].Ports, 2)
+		require.NotContains(c, []int32{pod.Containers[0].Ports[0].ContainerPort, pod.Containers[0].Ports[1].ContainerPort}, int32(81))
+		require.NotNil(c, pod.Volumes[0].Secret)
+	})
+
 	b.kafka.mu.Lock()
 	delete(b.kafka.topics, "atlas.domain-events.v1")
 	b.kafka.mu.Unlock()
@@ -281,6 +304,21 @@ func TestDriftIsCorrected(t *testing.T) {
 		require.NoError(c, err)
 		require.NotNil(c, state)
 	})
+	b.untilReady()
+}
+
+func TestRoleThatCannotBeAppliedHoldsNoOtherUp(t *testing.T) {
+	t.Parallel()
+	b := newBundle(t)
+	b.bringUp()
+	b.update(func(s *v1alpha1.AtlasStackSpec) {
+		s.API.Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("2Gi")}
+		s.API.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
+		s.Worker.Replicas = ptr.To(int32(2))
+	})
+	b.condition(v1alpha1.ConditionWorkloadsReady, metav1.ConditionFalse, v1alpha1.ReasonError, "must be less than or equal to memory limit")
+	require.Equal(t, int32(2), *b.deployment(workloads.RoleWorker).Spec.Replicas)
+	b.update(func(s *v1alpha1.AtlasStackSpec) { s.API.Resources = corev1.ResourceRequirements{} })
 	b.untilReady()
 }
 

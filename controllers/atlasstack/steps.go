@@ -2,6 +2,7 @@ package atlasstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strconv"
@@ -130,26 +131,36 @@ func (r *Reconciler) ensureIndex(ctx context.Context, p *pass) (string, error) {
 	return template.Ensure(ctx, admin, spec.Index.Alias, params)
 }
 
-// applyWorkloads applies what runs the roles. observe says whether they run.
+// applyWorkloads applies what runs the roles. observe says whether they run. A role that can't be applied holds no other up.
 func (r *Reconciler) applyWorkloads(ctx context.Context, p *pass) (string, error) {
 	generations := map[workloads.Role]int64{}
+	var failures []error
 	for _, role := range workloads.Roles() {
-		name := metav1.ObjectMeta{Namespace: p.stack.Namespace, Name: workloads.Name(p.stack, role)}
-		if _, err := r.applier.Apply(ctx, p.stack, workloads.ServiceAccount(p.stack, role), &corev1.ServiceAccount{ObjectMeta: name}); err != nil {
-			return "", err
-		}
-		if _, err := r.applier.Apply(ctx, p.stack, workloads.Service(p.stack, role), &corev1.Service{ObjectMeta: name}); err != nil {
-			return "", err
-		}
-		want, err := workloads.Deployment(p.stack, role, p.secrets)
+		generation, err := r.applyRole(ctx, p, role)
 		if err != nil {
-			return "", err
+			failures = append(failures, err)
 		}
-		generations[role], err = r.applier.Apply(ctx, p.stack, want, &appsv1.Deployment{ObjectMeta: name})
-		if err != nil {
-			return "", err
-		}
+		generations[role] = generation
+	}
+	if len(failures) > 0 {
+		return "", errors.Join(failures...)
 	}
 	p.applied = generations
 	return "", nil
+}
+
+// applyRole returns the generation of the role's Deployment.
+func (r *Reconciler) applyRole(ctx context.Context, p *pass, role workloads.Role) (int64, error) {
+	name := metav1.ObjectMeta{Namespace: p.stack.Namespace, Name: workloads.Name(p.stack, role)}
+	if _, err := r.applier.Apply(ctx, p.stack, workloads.ServiceAccount(p.stack, role), &corev1.ServiceAccount{ObjectMeta: name}); err != nil {
+		return 0, err
+	}
+	if _, err := r.applier.Apply(ctx, p.stack, workloads.Service(p.stack, role), &corev1.Service{ObjectMeta: name}); err != nil {
+		return 0, err
+	}
+	want, err := workloads.Deployment(p.stack, role, p.secrets)
+	if err != nil {
+		return 0, err
+	}
+	return r.applier.Apply(ctx, p.stack, want, &appsv1.Deployment{ObjectMeta: name})
 }
