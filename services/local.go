@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,9 @@ Search is PostgreSQL's. The data survives a restart. Nothing listens outside 127
 		GroupID: "local",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if new(slog.Level).UnmarshalText([]byte(logLevel)) != nil {
+				return fmt.Errorf("--log-level=%q is unknown: want debug, info, warn or error", logLevel)
+			}
 			if o.Folder == "" {
 				folder, err := dev.DefaultFolder()
 				if err != nil {

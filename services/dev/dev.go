@@ -48,6 +48,9 @@ type Options struct {
 // Run starts everything, says how to reach it, and runs until ctx is done. Then it drains the roles and stops the servers.
 func Run(ctx context.Context, o Options) (err error) {
 	start := time.Now()
+	if err := config.CheckListenAddr("--listen", o.Listen); err != nil {
+		return err
+	}
 	folder, err := openFolder(o.Folder)
 	if err != nil {
 		return err
@@ -76,23 +79,26 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	go func() {
-		<-database.Done()
-		if ctx.Err() == nil {
-			o.Logger.ErrorContext(ctx, "PostgreSQL has ended")
-		}
-	}()
 
-	settings, err := prepare(ctx, folder, database.URL(), events.addresses(), o.Logger)
-	if err != nil {
-		return err
+	running, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	go func() { // ends at the latest when the servers are stopped
+		<-database.Done()
+		fail(errors.New("PostgreSQL has ended by itself: start Atlas again, the data is kept"))
+	}()
+	settings, err := prepare(running, folder, database.URL(), events.addresses(), o.Logger)
+	if err == nil {
+		settings.listen = listen
+		err = settings.runRoles(running, o, func(address string) {
+			if err := announce(o, settings, address, time.Since(start)); err != nil {
+				fail(err)
+			}
+		})
 	}
-	settings.listen = listen
-	return settings.runRoles(ctx, o, func(address string) {
-		if err := announce(o, settings, address, time.Since(start)); err != nil {
-			o.Logger.ErrorContext(ctx, "could not write the environment file", "error", err)
-		}
-	})
+	if ctx.Err() == nil { // nobody asked for the end
+		err = errors.Join(context.Cause(running), err)
+	}
+	return err
 }
 
 // settings is what the roles are configured with.
@@ -155,9 +161,9 @@ func freeAddress(ctx context.Context, address string, fallBack bool) (string, er
 	return freeAddress(ctx, net.JoinHostPort(host, "0"), false)
 }
 
-// announce says how to reach what runs, and writes it down for scripts and the demo.
+// announce writes down how to reach what runs, for scripts and the demo, and says it.
 func announce(o Options, s *settings, address string, took time.Duration) error {
-	url := "http://" + address
+	url := "http://" + reachable(address)
 	vars := [][2]string{
 		{"ATLAS_URL", url},
 		{"ATLAS_ADMIN_EMAIL", adminEmail},
@@ -166,8 +172,18 @@ func announce(o Options, s *settings, address string, took time.Duration) error 
 		{"KAFKA_BROKERS", strings.Join(s.brokers, ",")},
 	}
 	var content strings.Builder
-	for _, v := range vars {
+	names := make([]string, len(vars))
+	for i, v := range vars {
+		names[i] = v[0]
 		fmt.Fprintf(&content, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
+	}
+	// The programs that a shell starts after reading the file should see them too.
+	fmt.Fprintf(&content, "export %s\n", strings.Join(names, " "))
+	if err := os.MkdirAll(filepath.Dir(o.EnvFile), 0o700); err != nil {
+		return fmt.Errorf("make the folder of the environment file: %w; name another file with --env-file", err)
+	}
+	if err := writeSecret(o.EnvFile, []byte(content.String())); err != nil {
+		return fmt.Errorf("write the environment file: %w; name another file with --env-file", err)
 	}
 	fmt.Fprintf(o.Out, `Atlas is ready after %s.
 
@@ -178,8 +194,14 @@ func announce(o Options, s *settings, address string, took time.Duration) error 
 
 In another terminal: make demo, or `+"`. %s`"+` and use curl. Ctrl-C stops Atlas.
 `, took.Round(10*time.Millisecond), url, url, adminEmail, o.EnvFile, o.Folder, o.EnvFile)
-	if err := os.MkdirAll(filepath.Dir(o.EnvFile), 0o700); err != nil {
-		return err
+	return nil
+}
+
+// reachable is an address at which this machine reaches what listens on address.
+func reachable(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	if ip := net.ParseIP(host); err == nil && ip != nil && ip.IsUnspecified() {
+		return net.JoinHostPort("127.0.0.1", port)
 	}
-	return writeSecret(o.EnvFile, []byte(content.String()))
+	return address
 }

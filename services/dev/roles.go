@@ -2,6 +2,7 @@ package dev
 
 import (
 	"context"
+	"time"
 
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/postgres"
@@ -14,7 +15,10 @@ import (
 	"github.com/atlas-platform/atlas/services/worker"
 )
 
-const maxConns = 20
+const (
+	maxConns     = 20
+	drainTimeout = 20 * time.Second
+)
 
 // runRoles runs every role until ctx is done, and stops them in the order in which they feed each other.
 func (s *settings) runRoles(ctx context.Context, o Options, listening func(address string)) error {
@@ -39,7 +43,7 @@ func (s *settings) runRoles(ctx context.Context, o Options, listening func(addre
 	trail := audit.New(audit.Config{Kafka: events, GroupPrefix: "atlas"}, audit.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
 	index := indexer.New(indexer.Config{Kafka: events, GroupPrefix: "atlas"}, indexer.Deps{Logger: o.Logger, Pool: pool})
 	jobs := worker.New(worker.Config{}, worker.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
-	return telemetry.RunInOrder(ctx,
+	return telemetry.RunInOrder(ctx, drainTimeout,
 		func(ctx context.Context) error { return api.Run(ctx, apiConfig, deps) },
 		jobs.Run, publisher.Run, index.Run, trail.Run)
 }
