@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -168,6 +169,36 @@ func TestNoItemOutlivesItsCollection(t *testing.T) {
 		}
 	}
 	require.Equal(t, created, deleted)
+}
+
+// TestAnItemIsDeletedOnce deletes a collection while the deletion of one of its items is about to be committed.
+func TestAnItemIsDeletedOnce(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada := b.account("ada")
+	collection := b.collection(ada, "c")
+	item := b.item(ada, collection, "t")
+	tx, err := b.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(t.Context()) //nolint:errcheck // committed below
+	_, err = tx.Exec(t.Context(), "UPDATE items SET deleted_at = now(), version = version + 1 WHERE id = $1", item)
+	require.NoError(t, err)
+	var deletion sync.WaitGroup
+	deletion.Go(func() { b.call(ada, "DELETE", "/v1/collections/"+collection, nil).is(204) })
+	require.Eventually(t, func() bool {
+		var waiting bool
+		err := b.pool.QueryRow(t.Context(),
+			"SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waiting)
+		return err == nil && waiting
+	}, 10*time.Second, 10*time.Millisecond)
+	require.NoError(t, tx.Commit(t.Context()))
+	deletion.Wait()
+	var version int
+	require.NoError(t, b.pool.QueryRow(t.Context(), "SELECT version FROM items WHERE id = $1", item).Scan(&version))
+	require.Equal(t, 2, version)
+	for _, e := range b.envelopes() {
+		require.NotEqual(t, event.ItemDeleted, e.EventType, "only the test deleted the item")
+	}
 }
 
 func TestTraceOfAnEvent(t *testing.T) {

@@ -117,6 +117,19 @@ func TestBadInputGetsAClearAnswer(t *testing.T) {
 	}
 }
 
+// TestHardTextsAreStoredAndFound: PostgreSQL's parser takes time quadratic in the length of such runs.
+func TestHardTextsAreStoredAndFound(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada := b.account("ada")
+	c := b.collection(ada, "c")
+	for _, run := range []string{strings.Repeat("~/", 75_000), strings.Repeat("ab-cd_", 25_000)} {
+		b.call(ada, "POST", "/v1/items", map[string]any{"collection_id": c, "title": "Needle", "content": run}).is(201)
+	}
+	a := b.call(ada, "GET", "/v1/search?q=needle", nil).is(200)
+	require.Len(t, a.body["items"], 2)
+}
+
 func TestMediaTypesMethodsAndSizes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -83,9 +83,12 @@ func (q *Queries) DeleteItem(ctx context.Context, deletedAt *time.Time, updatedB
 }
 
 const deleteItemsOfCollection = `-- name: DeleteItemsOfCollection :many
+WITH batch AS (
+    SELECT i.id FROM items i WHERE i.collection_id = $3 AND i.deleted_at IS NULL ORDER BY i.id DESC LIMIT $4 FOR NO KEY UPDATE
+)
 UPDATE items SET deleted_at = $1, version = version + 1, updated_by = $2, updated_at = $1
-WHERE id IN (SELECT i.id FROM items i WHERE i.collection_id = $3 AND i.deleted_at IS NULL ORDER BY i.id DESC LIMIT $4)
-RETURNING id, version, source_url
+FROM batch WHERE items.id = batch.id
+RETURNING items.id, items.version, items.source_url
 `
 
 type DeleteItemsOfCollectionParams struct {
@@ -101,7 +104,8 @@ type DeleteItemsOfCollectionRow struct {
 	SourceUrl *string
 }
 
-// One step of a collection's deletion; repeated until it returns no row.
+// One step of a collection's deletion; repeated until it returns no row. The rows are locked where they are chosen, so that one whose own
+// deletion is waited for is left out instead of deleted twice.
 func (q *Queries) DeleteItemsOfCollection(ctx context.Context, arg DeleteItemsOfCollectionParams) ([]DeleteItemsOfCollectionRow, error) {
 	rows, err := q.db.Query(ctx, deleteItemsOfCollection,
 		arg.DeletedAt,

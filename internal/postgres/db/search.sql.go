@@ -60,7 +60,7 @@ WITH page AS (
     ORDER BY score DESC, i.id DESC LIMIT $7
 )
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, p.score,
-    ts_headline('english', translate(left(p.content, 50000), chr(2) || chr(3), ''), p.query,
+    ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), p.query,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')::text AS snippet,
     coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
 FROM page p ORDER BY p.score DESC, p.id DESC
@@ -88,6 +88,7 @@ type SearchItemsByRankRow struct {
 }
 
 // Matches, best first, by keyset on (score, id). The snippet is cut from the page's rows only: that is the dear part.
+// Long runs without a space are cut as the search vector's are.
 // chr(2) and chr(3) mark a match; the caller escapes the text and then turns them into tags, so nothing of an item's own markup survives.
 func (q *Queries) SearchItemsByRank(ctx context.Context, arg SearchItemsByRankParams) ([]SearchItemsByRankRow, error) {
 	rows, err := q.db.Query(ctx, searchItemsByRank,

@@ -1,5 +1,6 @@
 -- name: SearchItemsByRank :many
 -- Matches, best first, by keyset on (score, id). The snippet is cut from the page's rows only: that is the dear part.
+-- Long runs without a space are cut as the search vector's are.
 -- chr(2) and chr(3) mark a match; the caller escapes the text and then turns them into tags, so nothing of an item's own markup survives.
 WITH page AS (
     SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at, ts_rank_cd(i.search_vector, q.query)::float8 AS score, q.query
@@ -14,7 +15,7 @@ WITH page AS (
     ORDER BY score DESC, i.id DESC LIMIT @page_size
 )
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, p.score,
-    ts_headline('english', translate(left(p.content, 50000), chr(2) || chr(3), ''), p.query,
+    ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), p.query,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')::text AS snippet,
     coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
 FROM page p ORDER BY p.score DESC, p.id DESC;
