@@ -11,10 +11,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
-const (
-	backlogInterval = 5 * time.Second
-	pruneBatch      = 5000
-)
+const pruneBatch = 5000
 
 // leader reads and marks on the connection that holds the lock: when the connection dies, nothing more can be read, so nothing more is published.
 // Only the wave that is on its way then may still arrive, after the next leader published the same events: a late duplicate, which consumers
@@ -25,8 +22,7 @@ type leader struct {
 	producer sarama.SyncProducer
 	healthy  func()
 
-	lastBacklog time.Time
-	lastPrune   time.Time
+	lastPrune time.Time
 }
 
 func (l *leader) run(ctx context.Context) error {
@@ -39,7 +35,7 @@ func (l *leader) run(ctx context.Context) error {
 		}
 		l.healthy()
 		l.relay.failure.Store(nil)
-		if err := l.relay.limited(ctx, l.upkeep); err != nil {
+		if err := l.relay.limited(ctx, l.prune); err != nil {
 			return err
 		}
 		if fetched == int(l.relay.cfg.BatchSize) {
@@ -136,17 +132,9 @@ func waves(rows []db.UnpublishedOutboxRow) [][]db.UnpublishedOutboxRow {
 	return out
 }
 
-// upkeep reports the backlog and prunes, now and then.
-func (l *leader) upkeep(ctx context.Context) error {
+// prune removes old rows, now and then.
+func (l *leader) prune(ctx context.Context) error {
 	now := time.Now()
-	if now.Sub(l.lastBacklog) >= backlogInterval {
-		l.lastBacklog = now
-		backlog, err := l.queries.OutboxBacklog(ctx)
-		if err != nil {
-			return fmt.Errorf("measure the outbox: %w", err)
-		}
-		l.relay.metrics.backlog(float64(backlog.Depth), backlog.OldestAgeSeconds)
-	}
 	if now.Sub(l.lastPrune) < l.relay.cfg.PruneInterval {
 		return nil
 	}

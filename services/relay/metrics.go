@@ -16,10 +16,10 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "atlas_relay_leading", Help: "1 while this relay is the one that publishes.",
 		}),
 		depth: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "atlas_outbox_depth", Help: "Events that wait to be published, counted up to 100000; reported by the leading relay.",
+			Name: "atlas_outbox_depth", Help: "Events that wait to be published, counted up to 100000; every relay reports it.",
 		}),
 		oldest: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "atlas_outbox_oldest_age_seconds", Help: "Age of the oldest event that waits to be published; reported by the leading relay.",
+			Name: "atlas_outbox_oldest_age_seconds", Help: "Age of the oldest event that waits to be published; every relay reports it.",
 		}),
 		published: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "atlas_relay_published_total", Help: "Events published to Kafka.",

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +36,7 @@ type Config struct {
 	Retention       time.Duration // how long published rows are kept; default 24 h
 	PruneInterval   time.Duration // how often old rows are looked for; default 1 min
 	RetryMax        time.Duration // longest wait after a failure; default 5 s
+	MeasureInterval time.Duration // how often the backlog is measured; default 5 s
 	QueryTimeout    time.Duration // how long the database may take for one statement; default 10 s
 }
 
@@ -44,6 +47,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.Retention, 24*time.Hour)
 	setDefault(&c.PruneInterval, time.Minute)
 	setDefault(&c.RetryMax, 5*time.Second)
+	setDefault(&c.MeasureInterval, 5*time.Second)
 	setDefault(&c.QueryTimeout, 10*time.Second)
 	return c
 }
@@ -108,6 +112,9 @@ func (r *Relay) Ready(context.Context) error {
 
 // Run stands by, leads when it can, and returns nil once ctx is done and the batch at hand is finished.
 func (r *Relay) Run(ctx context.Context) error {
+	var measuring sync.WaitGroup
+	defer measuring.Wait()
+	measuring.Go(func() { r.measure(ctx) })
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 100*time.Millisecond, r.cfg.RetryMax
 	retry.Reset()
@@ -119,6 +126,24 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// measure reports the backlog until ctx is done. It runs beside the publishing, which waits while Kafka hangs: just when the backlog matters.
+func (r *Relay) measure(ctx context.Context) {
+	queries := db.New(r.deps.Pool)
+	for ctx.Err() == nil {
+		err := r.limited(ctx, func(ctx context.Context) error {
+			backlog, err := queries.OutboxBacklog(ctx)
+			if err == nil {
+				r.metrics.backlog(float64(backlog.Depth), backlog.OldestAgeSeconds)
+			}
+			return err
+		})
+		if err != nil && ctx.Err() == nil {
+			r.metrics.backlog(math.NaN(), math.NaN()) // unknown; why is in the log of whatever needs the database
+		}
+		_ = r.pause(ctx, r.cfg.MeasureInterval) // ctx is looked at above
+	}
 }
 
 // candidacy holds one connection: it waits for leadership on it and leads until something breaks.
@@ -150,16 +175,12 @@ func (r *Relay) candidacy(ctx context.Context, healthy func()) error {
 			break
 		}
 		r.failure.Store(nil)
-		r.metrics.backlog(0, 0) // the leader reports it
 		healthy()
 		if err := r.pause(ctx, r.cfg.StandbyInterval); err != nil {
 			return err
 		}
 	}
 	lead := &leader{relay: r, queries: queries, healthy: healthy}
-	if err := r.limited(ctx, lead.upkeep); err != nil { // the backlog is known even while Kafka is away
-		return err
-	}
 	producer, err := r.deps.NewProducer()
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/internal/event"
@@ -260,6 +263,39 @@ func TestKafkaAwayThenBack(t *testing.T) {
 	up.Store(true)
 	drained(t, pool)
 	require.Eventually(t, func() bool { return r.Ready(ctx) == nil }, patience, 5*time.Millisecond)
+}
+
+// hanging is a producer whose broker takes connections and never answers.
+type hanging struct {
+	sarama.SyncProducer
+	sending, release chan struct{}
+}
+
+func (h hanging) SendMessages([]*sarama.ProducerMessage) error {
+	close(h.sending)
+	<-h.release
+	return sarama.ErrOutOfBrokers
+}
+
+func (hanging) Close() error { return nil }
+
+func TestBacklogIsMeasuredWhileKafkaHangs(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	seed, registry := indexingtest.NewSeed(t, pool), prometheus.NewRegistry()
+	item := seed.Item(t, seed.Collection(t), "x", "")
+	producer := hanging{sending: make(chan struct{}), release: make(chan struct{})}
+	kafkatest.Start(t, relay.New(relay.Config{Topic: "t", MeasureInterval: 5 * time.Millisecond, RetryMax: time.Hour}, relay.Deps{
+		Logger: kafkatest.Logger(t), Pool: pool, Registerer: registry, NewProducer: func() (sarama.SyncProducer, error) { return producer, nil },
+	}).Run)
+	t.Cleanup(func() { close(producer.release) })
+	require.NoError(t, write(t.Context(), pool, item))
+	<-producer.sending
+	require.Eventually(t, func() bool {
+		const want = "# HELP atlas_outbox_depth Events that wait to be published, counted up to 100000; every relay reports it.\n" +
+			"# TYPE atlas_outbox_depth gauge\natlas_outbox_depth 1\n"
+		return testutil.GatherAndCompare(registry, strings.NewReader(want), "atlas_outbox_depth") == nil
+	}, patience, 5*time.Millisecond)
 }
 
 func TestPublishedRowsArePruned(t *testing.T) {
