@@ -19,7 +19,7 @@ type member struct {
 func (m *member) Setup(session sarama.ConsumerGroupSession) error {
 	m.retry.Reset()
 	m.consumer.joined.Store(true)
-	m.consumer.recover()
+	m.consumer.recover(connection)
 	m.consumer.opts.Logger.InfoContext(session.Context(), "joined the consumer group",
 		"generation", session.GenerationID(), "partitions", session.Claims()[m.consumer.opts.Topic])
 	return nil
@@ -27,8 +27,10 @@ func (m *member) Setup(session sarama.ConsumerGroupSession) error {
 
 // Cleanup implements sarama.ConsumerGroupHandler.
 func (m *member) Cleanup(session sarama.ConsumerGroupSession) error {
+	m.consumer.joined.Store(false) // until the next generation begins, which takes a broker
 	for topic, partitions := range session.Claims() {
 		for _, p := range partitions {
+			m.consumer.recover(p)
 			m.consumer.metrics.forget(topic, p)
 		}
 	}
@@ -92,12 +94,14 @@ func (m *member) finish(ctx context.Context, batch []*sarama.ConsumerMessage) bo
 	first := batch[0]
 	for {
 		started := time.Now()
-		poison, err := c.handler.Handle(ctx, batch)
+		try, cancel := context.WithTimeout(ctx, c.opts.HandleTimeout)
+		poison, err := c.handler.Handle(try, batch)
+		cancel()
 		if err == nil {
 			err = m.letters.send(poison)
 		}
 		if err == nil {
-			c.recover()
+			c.recover(first.Partition)
 			c.metrics.batch(len(batch), len(poison), time.Since(started))
 			for _, p := range poison {
 				c.opts.Logger.ErrorContext(ctx, "message moved to the dead-letter topic",
@@ -108,7 +112,7 @@ func (m *member) finish(ctx context.Context, batch []*sarama.ConsumerMessage) bo
 		if ctx.Err() != nil {
 			return false
 		}
-		c.fail(err)
+		c.fail(first.Partition, err)
 		c.metrics.retries.Inc()
 		wait := retry.NextBackOff()
 		c.opts.Logger.WarnContext(ctx, "batch failed, will try again", "partition", first.Partition, "offset", first.Offset,

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,6 +49,10 @@ type Options struct {
 	MaxBytes    int           // bytes of keys and values in a batch; default 4 MiB
 	MaxWait     time.Duration // how long a batch that is not full waits for more; default 20 ms
 
+	// HandleTimeout is how long one try at a batch may take; default 2 min. It ends tries that wait for a dependency that hangs instead of
+	// failing, so that /readyz tells and a new connection is made.
+	HandleTimeout time.Duration
+
 	RetryInitial time.Duration // first wait after a failed batch; default 100 ms
 	RetryMax     time.Duration // longest wait between two tries; default 10 s
 
@@ -58,6 +65,7 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxMessages, 500)
 	setDefault(&o.MaxBytes, 4<<20)
 	setDefault(&o.MaxWait, 20*time.Millisecond)
+	setDefault(&o.HandleTimeout, 2*time.Minute)
 	setDefault(&o.RetryInitial, 100*time.Millisecond)
 	setDefault(&o.RetryMax, 10*time.Second)
 	if o.Logger == nil {
@@ -80,19 +88,40 @@ type Consumer struct {
 	handler Handler
 	metrics *metrics
 	joined  atomic.Bool
-	failure atomic.Pointer[error]
+
+	mu       sync.Mutex
+	answered time.Time       // when Kafka last answered
+	failures map[int32]error // by partition; connection is the whole consumer's
 }
+
+// How often Kafka is asked for a sign of life, and how long it may owe one. The group's own heartbeat gives up on a broker that hangs only after
+// most of a minute.
+const (
+	askInterval = 5 * time.Second
+	maxSilence  = 15 * time.Second
+)
+
+// connection is the key of a failure that is not about one partition.
+const connection int32 = -1
 
 // NewConsumer makes a consumer; Run connects it.
 func NewConsumer(opts Options, handler Handler) *Consumer {
 	opts = opts.withDefaults()
-	return &Consumer{opts: opts, handler: handler, metrics: newMetrics(opts.Registerer, opts.Group)}
+	return &Consumer{opts: opts, handler: handler, metrics: newMetrics(opts.Registerer, opts.Group), failures: map[int32]error{}}
 }
 
-// Ready tells whether the consumer is a member of its group and its last batch was not refused by a dependency.
+// Ready tells whether the consumer is a member of its group and none of its partitions has a batch that failed when it was last tried.
 func (c *Consumer) Ready(context.Context) error {
-	if err := c.failure.Load(); err != nil {
-		return *err
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.failures[connection]; err != nil {
+		return err
+	}
+	if silence := time.Since(c.answered); c.joined.Load() && silence > maxSilence {
+		return fmt.Errorf("no answer from Kafka for %s", silence.Round(time.Second))
+	}
+	for _, partition := range slices.Sorted(maps.Keys(c.failures)) {
+		return fmt.Errorf("partition %d waits: %w", partition, c.failures[partition])
 	}
 	if !c.joined.Load() {
 		return errors.New("not a member of the consumer group yet")
@@ -106,7 +135,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	retry := c.newBackoff()
 	for ctx.Err() == nil {
 		if err := c.session(ctx, retry); err != nil && ctx.Err() == nil {
-			c.fail(err)
+			c.fail(connection, err)
 			c.opts.Logger.WarnContext(ctx, "consumer lost Kafka, will reconnect", "error", err)
 			_ = pause(ctx, retry.NextBackOff()) // ctx is looked at above
 		}
@@ -120,7 +149,7 @@ func (c *Consumer) session(ctx context.Context, retry *backoff.ExponentialBackOf
 	if err != nil {
 		return fmt.Errorf("connect to Kafka: %w", err)
 	}
-	defer ignoreClose(client)
+	defer ignoreClose(client) // again, where it is closed already: no harm
 	letters, err := newDeadLetters(c.opts)
 	if err != nil {
 		return err
@@ -130,19 +159,23 @@ func (c *Consumer) session(ctx context.Context, retry *backoff.ExponentialBackOf
 	if err != nil {
 		return fmt.Errorf("make the consumer group: %w", err)
 	}
-	logged := make(chan struct{})
-	go func() {
-		defer close(logged)
+	c.heard()
+	var background sync.WaitGroup
+	asking, stopAsking := context.WithCancel(ctx)
+	background.Go(func() { c.listen(asking, client) })
+	background.Go(func() {
 		for err := range group.Errors() {
 			c.opts.Logger.WarnContext(ctx, "consumer group error", "error", err)
 		}
-	}()
+	})
 	defer func() {
 		c.joined.Store(false)
+		stopAsking()
 		if err := group.Close(); err != nil {
 			c.opts.Logger.WarnContext(ctx, "leaving the consumer group failed", "error", err)
 		}
-		<-logged
+		ignoreClose(client) // ends a question that waits for an answer
+		background.Wait()
 	}()
 	for ctx.Err() == nil {
 		// Consume returns at every rebalance.
@@ -151,6 +184,21 @@ func (c *Consumer) session(ctx context.Context, retry *backoff.ExponentialBackOf
 		}
 	}
 	return nil
+}
+
+// listen asks Kafka for a sign of life, again and again until ctx is done.
+func (c *Consumer) listen(ctx context.Context, client sarama.Client) {
+	for pause(ctx, askInterval) == nil {
+		if client.RefreshMetadata(c.opts.Topic) == nil { // else: the silence speaks
+			c.heard()
+		}
+	}
+}
+
+func (c *Consumer) heard() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.answered = time.Now()
 }
 
 func (c *Consumer) groupConfig() *sarama.Config {
@@ -177,5 +225,14 @@ func (c *Consumer) newBackoff() *backoff.ExponentialBackOff {
 	return b
 }
 
-func (c *Consumer) fail(err error) { c.failure.Store(&err) }
-func (c *Consumer) recover()       { c.failure.Store(nil) }
+func (c *Consumer) fail(partition int32, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures[partition] = err
+}
+
+func (c *Consumer) recover(partition int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.failures, partition)
+}

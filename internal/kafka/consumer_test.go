@@ -211,6 +211,60 @@ func TestConsumerRetriesABatchUntilItsDependencyIsBack(t *testing.T) {
 	})
 }
 
+func TestTryThatHangsIsEnded(t *testing.T) {
+	t.Parallel()
+	brokers := kafkatest.Fake(t)
+	topic := kafkatest.NewTopic(t, brokers, 1)
+	opts := options(t, brokers, topic)
+	opts.HandleTimeout = 20 * time.Millisecond
+	kafkatest.Send(t, brokers, topic, "k", values(1)...)
+	done := make(chan struct{})
+	var tries int
+	kafkatest.Start(t, kafka.NewConsumer(opts, kafka.HandlerFunc(func(ctx context.Context, _ []*sarama.ConsumerMessage) ([]kafka.Poison, error) {
+		if tries++; tries == 1 {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		close(done)
+		return nil, nil
+	})).Run)
+	<-done
+	committed(t, opts, 1)
+}
+
+func TestOnePartitionThatWaitsIsNotForgottenForAnother(t *testing.T) {
+	t.Parallel()
+	brokers := kafkatest.Fake(t)
+	topic := kafkatest.NewTopic(t, brokers, 2)
+	stuck := errors.New("it can't be stored")
+	handled, failed := make(chan struct{}, 100), make(chan struct{}, 1000)
+	consumer := kafka.NewConsumer(options(t, brokers, topic), kafka.HandlerFunc(func(_ context.Context, batch []*sarama.ConsumerMessage) ([]kafka.Poison, error) {
+		if batch[0].Partition == 0 {
+			failed <- struct{}{}
+			return nil, stuck
+		}
+		handled <- struct{}{}
+		return nil, nil
+	}))
+	kafkatest.Start(t, consumer.Run)
+	send := func(partition int32) {
+		cfg := kafka.NewProducerConfig("test")
+		cfg.Producer.Partitioner = sarama.NewManualPartitioner
+		manual, err := sarama.NewSyncProducer(brokers, cfg)
+		require.NoError(t, err)
+		defer manual.Close() //nolint:errcheck // nothing is pending
+		_, _, err = manual.SendMessage(&sarama.ProducerMessage{Topic: topic, Partition: partition, Value: sarama.StringEncoder("x")})
+		require.NoError(t, err)
+	}
+	send(0)
+	<-failed
+	<-failed // so the first failure is known
+	send(1)
+	<-handled
+	require.Never(t, func() bool { return consumer.Ready(context.Background()) == nil }, 50*time.Millisecond, time.Millisecond)
+	require.ErrorIs(t, consumer.Ready(context.Background()), stuck)
+}
+
 func TestPoisonGoesToTheDeadLetterTopic(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, brokers []string) {
