@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/elastic/go-elasticsearch/v8"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/elastic"
@@ -36,7 +38,7 @@ func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	es, err := newElasticsearch(cfg.Elasticsearch)
 	if err != nil {
 		return err
@@ -51,13 +53,26 @@ func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 		Searcher: search.NewFallback(search.NewElasticsearch(es, cfg.Elasticsearch.Index), search.NewPostgres(pool)),
 	}
 	// The relay outlives the API's drain, so that what the last requests wrote is published too.
-	return telemetry.RunInOrder(ctx,
+	return telemetry.RunInOrder(ctx, cfg.Ops.ShutdownTimeout,
 		func(ctx context.Context) error { return api.Run(ctx, cfg.API, deps) },
 		publisher.Run,
 		func(ctx context.Context) error {
 			return telemetry.ServeOps(ctx, cfg.Ops.Addr, health, registry, logger)
 		},
 	)
+}
+
+// closePool waits a moment only: after a drain that ran out of time somebody may still hold a connection.
+func closePool(pool *pgxpool.Pool) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		pool.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+	}
 }
 
 func newElasticsearch(cfg config.Elasticsearch) (*elasticsearch.Client, error) {
@@ -73,7 +88,7 @@ func runIndexer(ctx context.Context, cfg indexerConfig, logger *slog.Logger) err
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	es, err := newElasticsearch(cfg.Elasticsearch)
 	if err != nil {
 		return err
@@ -81,7 +96,7 @@ func runIndexer(ctx context.Context, cfg indexerConfig, logger *slog.Logger) err
 	registry := telemetry.NewRegistry()
 	service := indexer.New(cfg.Config, indexer.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry})
 	health := telemetry.NewHealth(service.Checks())
-	return telemetry.RunInOrder(ctx, service.Run,
+	return telemetry.RunInOrder(ctx, cfg.ShutdownTimeout, service.Run,
 		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
 }
 
@@ -94,11 +109,11 @@ func runAudit(ctx context.Context, cfg auditConfig, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	registry := telemetry.NewRegistry()
 	service := audit.New(cfg.Config, audit.Deps{Logger: logger, Pool: pool, Registerer: registry})
 	health := telemetry.NewHealth(service.Checks())
-	return telemetry.RunInOrder(ctx, service.Run,
+	return telemetry.RunInOrder(ctx, cfg.ShutdownTimeout, service.Run,
 		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
 }
 
@@ -111,7 +126,7 @@ func runWorker(ctx context.Context, cfg workerConfig, logger *slog.Logger) error
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
+	defer closePool(pool)
 	es, err := newElasticsearch(cfg.Elasticsearch)
 	if err != nil {
 		return err
@@ -119,7 +134,7 @@ func runWorker(ctx context.Context, cfg workerConfig, logger *slog.Logger) error
 	registry := telemetry.NewRegistry()
 	service := worker.New(cfg.Config, worker.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry})
 	health := telemetry.NewHealth(service.Checks())
-	return telemetry.RunInOrder(ctx, service.Run,
+	return telemetry.RunInOrder(ctx, cfg.ShutdownTimeout, service.Run,
 		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
 }
 

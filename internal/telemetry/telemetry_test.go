@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,7 +26,7 @@ func TestRunInOrderStopsTheFirstPartFirst(t *testing.T) {
 		}
 	}
 	cancel()
-	require.NoError(t, telemetry.RunInOrder(ctx, part("api"), part("relay"), part("ops")))
+	require.NoError(t, telemetry.RunInOrder(ctx, time.Minute, part("api"), part("relay"), part("ops")))
 	require.Equal(t, []string{"api", "relay", "ops"}, order)
 }
 
@@ -33,11 +34,25 @@ func TestRunInOrderStopsEverythingWhenAPartFails(t *testing.T) {
 	t.Parallel()
 	boom := errors.New("boom")
 	stopped := false
-	err := telemetry.RunInOrder(t.Context(),
+	err := telemetry.RunInOrder(t.Context(), time.Minute,
 		func(ctx context.Context) error { <-ctx.Done(); stopped = true; return nil },
 		func(context.Context) error { return boom })
 	require.ErrorIs(t, err, boom)
 	require.True(t, stopped)
+}
+
+func TestRunInOrderAbandonsAPartThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	never := make(chan struct{})
+	defer close(never)
+	boom := errors.New("boom")
+	err := telemetry.RunInOrder(ctx, 10*time.Millisecond,
+		func(context.Context) error { return boom },
+		func(context.Context) error { <-never; return nil })
+	require.ErrorIs(t, err, telemetry.ErrDrain)
+	require.ErrorIs(t, err, boom)
 }
 
 func TestReadyNamesTheCheckThatFails(t *testing.T) {
