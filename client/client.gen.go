@@ -207,7 +207,9 @@ type ItemCreate struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 
 	// Content At most 1 MiB of UTF-8.
-	Content   string  `json:"content"`
+	Content string `json:"content"`
+
+	// SourceURL Examples: https://example.com/note-g
 	SourceURL *string `json:"source_url,omitempty"`
 	Tags      *Tags   `json:"tags,omitempty"`
 	Title     string  `json:"title"`
@@ -225,6 +227,8 @@ type ItemPatch struct {
 	Content *string `json:"content,omitempty"`
 
 	// SourceURL `null` removes it.
+	//
+	// Examples: https://example.com/note-g
 	SourceURL nullable.Nullable[string] `json:"source_url,omitempty"`
 	Tags      *Tags                     `json:"tags,omitempty"`
 	Title     *string                   `json:"title,omitempty"`
@@ -307,7 +311,9 @@ type LoginRequest struct {
 	// Email Compared without regard to case.
 	//
 	// Examples: ada@example.com
-	Email    Email  `json:"email"`
+	Email Email `json:"email"`
+
+	// Password Examples: correct horse battery
 	Password string `json:"password"`
 }
 
@@ -364,7 +370,9 @@ type RegisterRequest struct {
 	// Email Compared without regard to case.
 	//
 	// Examples: ada@example.com
-	Email    Email  `json:"email"`
+	Email Email `json:"email"`
+
+	// Password Examples: correct horse battery
 	Password string `json:"password"`
 }
 
