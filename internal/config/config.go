@@ -91,6 +91,11 @@ func (l *loader) loadField(value reflect.Value, field reflect.StructField) {
 	err := env.ParseWithOptions(single.Interface(), env.Options{Environment: l.environment})
 	if err == nil {
 		value.Set(single.Elem().Field(0))
+		if list, ok := value.Interface().([]string); ok {
+			for i := range list {
+				list[i] = strings.TrimSpace(list[i]) // "a:1, b:2"
+			}
+		}
 		return
 	}
 	var missing env.VarIsNotSetError

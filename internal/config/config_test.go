@@ -21,10 +21,11 @@ type roleConfig struct {
 func TestLoadTakesDefaultsAndValues(t *testing.T) {
 	t.Parallel()
 	cfg, err := config.LoadFrom[roleConfig](map[string]string{
-		"DATABASE_URL": "postgres://u:p@h:5432/d", "KAFKA_BROKERS": "a:1,b:2", "ELASTICSEARCH_URL": "http://h:9200", "TTL": "1m",
+		"DATABASE_URL": "postgres://u:p@h:5432/d", "KAFKA_BROKERS": "a:1, b:2", "ELASTICSEARCH_URL": "http://h:9200, http://i:9200", "TTL": "1m",
 	})
 	require.NoError(t, err)
 	require.Equal(t, []string{"a:1", "b:2"}, cfg.Kafka.Brokers)
+	require.Equal(t, []string{"http://h:9200", "http://i:9200"}, cfg.Elasticsearch.URLs)
 	require.Equal(t, "atlas.domain-events.v1.dlq", cfg.Kafka.DeadLetterTopic())
 	require.Equal(t, time.Minute, cfg.TTL)
 	require.EqualValues(t, 10, cfg.Database.MaxConns)
