@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
 	"time"
 
@@ -68,7 +69,7 @@ func (s *Service) execute(ctx context.Context, job db.Job) {
 		defer close(beating)
 		s.heartbeat(attempt, x, cancel)
 	}()
-	result, err := runTask(attempt, s.tasks[job.Type], x)
+	result, err := runTask(attempt, logger, s.tasks[job.Type], x)
 	lost := errors.Is(err, ErrLeaseLost) || errors.Is(context.Cause(attempt), ErrLeaseLost)
 	cancel(nil)
 	<-beating
@@ -87,10 +88,12 @@ func (s *Service) execute(ctx context.Context, job db.Job) {
 	logger.InfoContext(ctx, "job attempt ended", "outcome", outcome)
 }
 
-func runTask(ctx context.Context, task Task, x *Execution) (result any, err error) {
+// runTask turns a panic into an error. The stack goes to the log only: the job's error is shown to users.
+func runTask(ctx context.Context, logger *slog.Logger, task Task, x *Execution) (result any, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("the task panicked: %v\n%s", p, debug.Stack())
+			logger.ErrorContext(ctx, "the task panicked", "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("the task panicked: %v", p)
 		}
 	}()
 	return task.Run(ctx, x)

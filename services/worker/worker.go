@@ -168,8 +168,10 @@ func (s *Service) claim(ctx context.Context) {
 		return
 	}
 	var jobs []db.Job
-	err := postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
-		q := db.New(tx)
+	limited, cancel := context.WithTimeout(ctx, s.engine.Lease/3)
+	defer cancel()
+	err := postgres.InTx(limited, s.deps.Pool, func(tx pgx.Tx) error {
+		ctx, q := limited, db.New(tx)
 		var err error
 		jobs, err = q.ClaimJobs(ctx, db.ClaimJobsParams{
 			Owner: s.owner, LeaseSeconds: s.engine.Lease.Seconds(), Types: s.types, BatchSize: int32(free), //nolint:gosec // a handful
@@ -206,8 +208,10 @@ func (s *Service) claim(ctx context.Context) {
 // rescue puts jobs of dead workers back into the queue.
 func (s *Service) rescue(ctx context.Context) {
 	var jobs []db.Job
-	err := postgres.InTx(ctx, s.deps.Pool, func(tx pgx.Tx) error {
-		q := db.New(tx)
+	limited, cancel := context.WithTimeout(ctx, s.engine.Lease/3)
+	defer cancel()
+	err := postgres.InTx(limited, s.deps.Pool, func(tx pgx.Tx) error {
+		ctx, q := limited, db.New(tx)
 		var err error
 		if jobs, err = q.RescueJobs(ctx, 100); err != nil {
 			return fmt.Errorf("rescue jobs: %w", err)

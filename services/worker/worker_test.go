@@ -94,6 +94,15 @@ func states(t *testing.T, pool *pgxpool.Pool, id uuid.UUID) []string {
 	return out
 }
 
+func TestAPanicFailsTheAttemptWithoutItsStack(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	id := enqueue(t, indexingtest.NewSeed(t, pool), "test", nil, 1)
+	kafkatest.Start(t, newWorker(t, pool, fast(), func(context.Context, *worker.Execution) (any, error) { panic("boom") }).Run)
+	job := becomes(t, pool, id, "FAILED")
+	require.Equal(t, "the task panicked: boom", *job.Error) // users read it
+}
+
 func TestAJobSucceeds(t *testing.T) {
 	t.Parallel()
 	pool := pgtest.New(t)
