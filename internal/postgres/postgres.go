@@ -49,6 +49,7 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	if _, set := cfg.ConnConfig.RuntimeParams["application_name"]; !set {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "atlas"
 	}
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error { return db.New(conn).DetectDeadClient(ctx) }
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", redact(err))

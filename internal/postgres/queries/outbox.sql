@@ -4,9 +4,10 @@ INSERT INTO outbox (event_id, aggregate_id, payload, traceparent)
 VALUES ($1, $2, $3, sqlc.narg(traceparent));
 
 -- name: DetectDeadClient :exec
--- Makes the server end this session within half a minute when the client's machine or the network to it is gone. By default it would keep the
--- session, and with it the leadership, for hours.
-SELECT set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false),
+-- Makes the server end this session within half a minute when the client's machine or the network to it is gone, and a transaction that a
+-- client left open within a minute. By default it would keep both, and their locks (rows, the relay's leadership, an audit chain), for hours.
+SELECT set_config('idle_in_transaction_session_timeout', '60000', false),
+    set_config('tcp_keepalives_idle', '15', false), set_config('tcp_keepalives_interval', '5', false),
     set_config('tcp_keepalives_count', '3', false), set_config('tcp_user_timeout', '30000', false);
 
 -- name: TryLeadership :one
