@@ -192,7 +192,7 @@ type Item struct {
 	ID           openapi_types.UUID `json:"id"`
 	MyRole       Role               `json:"my_role"`
 
-	// SearchState Whether search has this version of the item.
+	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState        `json:"search_state"`
 	SourceURL   *string            `json:"source_url"`
 	Tags        []string           `json:"tags"`
@@ -242,7 +242,7 @@ type ItemSummary struct {
 	ID           openapi_types.UUID `json:"id"`
 	MyRole       Role               `json:"my_role"`
 
-	// SearchState Whether search has this version of the item.
+	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState        `json:"search_state"`
 	SourceURL   *string            `json:"source_url"`
 	Tags        []string           `json:"tags"`
@@ -386,7 +386,7 @@ type SearchHit struct {
 	MyRole       Role               `json:"my_role"`
 	Score        float64            `json:"score"`
 
-	// SearchState Whether search has this version of the item.
+	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState `json:"search_state"`
 
 	// Snippet HTML that is safe to render: escaped text with `<mark>` around what was found.
@@ -406,7 +406,7 @@ type SearchResult struct {
 	Total      int64       `json:"total"`
 }
 
-// SearchState Whether search has this version of the item.
+// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 type SearchState string
 
 // Tags defines model for Tags.
