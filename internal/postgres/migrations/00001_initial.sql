@@ -38,7 +38,7 @@ CREATE TABLE memberships (
 CREATE INDEX memberships_user_id_idx ON memberships (user_id, collection_id);
 
 -- Items are deleted softly, so that the indexer can send a versioned delete and a restore stays possible.
--- The search vector serves full-text search where there is no Elasticsearch. It covers the first 150,000 characters: a tsvector may not
+-- The search vector serves full-text search where there is no Elasticsearch. It covers the first 100,000 characters: a tsvector may not
 -- exceed 1 MB. Runs of characters without a space are cut at 255: the parser takes time quadratic in the length of words that '-' or '_' joins.
 CREATE TABLE items (
     id            uuid PRIMARY KEY,
@@ -53,7 +53,7 @@ CREATE TABLE items (
     updated_at    timestamptz NOT NULL DEFAULT now(),
     deleted_at    timestamptz,
     search_vector tsvector NOT NULL GENERATED ALWAYS AS (
-        setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', regexp_replace(left(content, 150000), '(\S{255})', '\1 ', 'g')), 'B')
+        setweight(to_tsvector('english', title), 'A') || setweight(to_tsvector('english', regexp_replace(left(content, 100000), '(\S{255})', '\1 ', 'g')), 'B')
     ) STORED
 );
 -- List pages: newest first within a collection, by keyset on id (UUIDv7 is ordered by creation time).
