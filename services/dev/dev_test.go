@@ -31,7 +31,7 @@ func (o out) Write(p []byte) (int, error) {
 }
 
 // start runs Atlas over folder; what Run returns comes on the channel.
-func start(t *testing.T, ctx context.Context, folder string) (map[string]string, <-chan error) {
+func start(ctx context.Context, t *testing.T, folder string) (map[string]string, <-chan error) {
 	t.Helper()
 	o := dev.Options{
 		Folder: filepath.Join(folder, "data"), Listen: "127.0.0.1:0", EnvFile: filepath.Join(folder, "run", "env"),
@@ -65,7 +65,7 @@ func folder(t *testing.T) string {
 	dir, err := os.MkdirTemp("", "atlas-dev-*")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o755)) //nolint:gosec // see above
+	require.NoError(t, os.Chmod(dir, 0o755))
 	return dir
 }
 
@@ -89,7 +89,7 @@ func TestDataSurvivesARestart(t *testing.T) {
 	dir := folder(t)
 	const login = `{"email":"ada@example.com","password":"correct horse battery"}`
 	ctx, stop := context.WithCancel(t.Context())
-	vars, ended := start(t, ctx, dir)
+	vars, ended := start(ctx, t, dir)
 	status, _ := post(t, vars["ATLAS_URL"]+"/v1/auth/register", login)
 	require.Equal(t, http.StatusCreated, status)
 
@@ -99,7 +99,7 @@ func TestDataSurvivesARestart(t *testing.T) {
 	require.NoError(t, <-ended)
 
 	ctx, stop = context.WithCancel(t.Context())
-	again, ended := start(t, ctx, dir)
+	again, ended := start(ctx, t, dir)
 	status, _ = post(t, again["ATLAS_URL"]+"/v1/auth/login", login)
 	require.Equal(t, http.StatusOK, status)
 	require.Equal(t, vars["ATLAS_ADMIN_PASSWORD"], again["ATLAS_ADMIN_PASSWORD"])
@@ -111,7 +111,7 @@ func TestDataSurvivesARestart(t *testing.T) {
 func TestItEndsWithItsDatabase(t *testing.T) {
 	t.Parallel()
 	dir := folder(t)
-	_, ended := start(t, t.Context(), dir)
+	_, ended := start(t.Context(), t, dir)
 	files, err := filepath.Glob(filepath.Join(dir, "data", "postgres", "*", "postmaster.pid"))
 	require.NoError(t, err)
 	require.Len(t, files, 1)
