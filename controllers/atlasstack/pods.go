@@ -28,6 +28,9 @@ func (r *Reconciler) explainPods(ctx context.Context, p *pass, labels client.Mat
 	}
 	slices.SortFunc(pods.Items, func(a, b corev1.Pod) int { return b.CreationTimestamp.Compare(a.CreationTimestamp.Time) })
 	for i := range pods.Items {
+		if !pods.Items[i].DeletionTimestamp.IsZero() {
+			continue // it was told to end; how it does is no reason
+		}
 		if why := explainPod(&pods.Items[i]); why != "" {
 			return p.redact(fmt.Sprintf("pod %s: %s", pods.Items[i].Name, why)), nil
 		}
@@ -40,6 +43,9 @@ func explainPod(pod *corev1.Pod) string {
 	for _, status := range pod.Status.ContainerStatuses {
 		if t := status.State.Terminated; t != nil && t.ExitCode != 0 {
 			return explainExit(t)
+		}
+		if status.State.Running != nil && status.Started != nil && *status.Started && !status.Ready {
+			return "it runs, but its readiness probe fails: its log says why"
 		}
 		w := status.State.Waiting
 		if w == nil || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing" {

@@ -4,7 +4,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/atlas-platform/atlas/controllers/workloads"
 )
@@ -20,6 +22,7 @@ func TestExplainPod(t *testing.T) {
 	exit := func(code int32, message string) corev1.ContainerState {
 		return corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Error", ExitCode: code, Message: message}}
 	}
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 	for _, tc := range []struct {
 		name   string
 		status corev1.PodStatus
@@ -27,6 +30,13 @@ func TestExplainPod(t *testing.T) {
 	}{
 		{name: "starting", status: container(corev1.ContainerStatus{State: waiting("ContainerCreating", "")})},
 		{name: "finished", status: container(corev1.ContainerStatus{State: exit(0, "bye")})},
+		{name: "ready", status: container(corev1.ContainerStatus{State: running, Started: ptr.To(true), Ready: true})},
+		{name: "starts", status: container(corev1.ContainerStatus{State: running, Started: ptr.To(false)})},
+		{
+			name:   "not ready",
+			status: container(corev1.ContainerStatus{State: running, Started: ptr.To(true)}),
+			want:   "it runs, but its readiness probe fails: its log says why",
+		},
 		{name: "failed with a log", status: container(corev1.ContainerStatus{State: exit(1, "one\ntwo\n")}), want: "two"},
 		{name: "failed silently", status: container(corev1.ContainerStatus{State: exit(137, "")}), want: "Error, exit code 137"},
 		{
@@ -58,6 +68,13 @@ func TestExplainPod(t *testing.T) {
 			require.Equal(t, tc.want, explainPod(&corev1.Pod{Status: tc.status}))
 		})
 	}
+}
+
+func TestOnlyPodsOfTheRevisionCount(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, int32(0), readyOfRevision(appsv1.DeploymentStatus{Replicas: 2, UpdatedReplicas: 1, ReadyReplicas: 1}), "the old one serves")
+	require.Equal(t, int32(1), readyOfRevision(appsv1.DeploymentStatus{Replicas: 2, UpdatedReplicas: 1, ReadyReplicas: 2}))
+	require.Equal(t, int32(0), readyOfRevision(appsv1.DeploymentStatus{Replicas: 3, UpdatedReplicas: 1, ReadyReplicas: 1}))
 }
 
 func TestRedactHidesSecretsInEveryForm(t *testing.T) {

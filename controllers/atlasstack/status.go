@@ -66,7 +66,7 @@ func (r *Reconciler) observeDeployments(ctx context.Context, p *pass) error {
 		if err := r.Client.Get(ctx, name, deployment); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("read Deployment %s: %w", name.Name, err)
 		}
-		component := v1alpha1.ComponentStatus{Name: string(role), Ready: min(deployment.Status.UpdatedReplicas, deployment.Status.ReadyReplicas)}
+		component := v1alpha1.ComponentStatus{Name: string(role), Ready: readyOfRevision(deployment.Status)}
 		if replicas := workloads.Component(p.stack, role).Replicas; replicas != nil {
 			component.Desired = *replicas
 		}
@@ -78,11 +78,20 @@ func (r *Reconciler) observeDeployments(ctx context.Context, p *pass) error {
 		if err != nil {
 			return err
 		}
-		first = &apply.Waiting{Reason: v1alpha1.ReasonProgressing, After: rolloutPoll, Message: fmt.Sprintf(
-			"Deployment %s has %d of %d pods ready%s", name.Name, component.Ready, component.Desired, why)}
+		message := fmt.Sprintf("Deployment %s has %d of %d pods ready%s", name.Name, component.Ready, component.Desired, why)
+		if component.Ready >= component.Desired {
+			message = fmt.Sprintf("Deployment %s is ending its old pods", name.Name)
+		}
+		first = &apply.Waiting{Reason: v1alpha1.ReasonProgressing, After: rolloutPoll, Message: message}
 	}
 	p.stack.Status.Components = components
 	return first
+}
+
+// readyOfRevision is how many pods of the current revision are ready at least. A Deployment does not tell which of its pods
+// are, so all the old ones count first.
+func readyOfRevision(s appsv1.DeploymentStatus) int32 {
+	return max(0, s.ReadyReplicas-(s.Replicas-s.UpdatedReplicas))
 }
 
 // rolledOut is true when the Deployment controller has seen the applied generation and every pod is of it and ready. The
