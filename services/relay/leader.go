@@ -25,28 +25,31 @@ type leader struct {
 	lastPrune time.Time
 }
 
+// run publishes until ctx is done, and then once more: whoever stops the relay has stopped its writers before. The work itself is not cut short
+// by ctx, which would break the connection, but every statement has its limit.
 func (l *leader) run(ctx context.Context) error {
+	work := context.WithoutCancel(ctx)
 	ticker := time.NewTicker(l.relay.cfg.PollInterval)
 	defer ticker.Stop()
-	for {
-		fetched, err := l.publish(ctx)
+	for ended := false; ; {
+		fetched, err := l.publish(work)
 		if err != nil {
 			return err
 		}
+		if ended {
+			return ctx.Err()
+		}
 		l.healthy()
 		l.relay.failure.Store(nil)
-		if err := l.relay.limited(ctx, l.prune); err != nil {
+		if err := l.relay.limited(work, l.prune); err != nil {
 			return err
 		}
-		if fetched == int(l.relay.cfg.BatchSize) {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
+		if fetched == int(l.relay.cfg.BatchSize) && ctx.Err() == nil {
 			continue // there is more
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			ended = true
 		case <-ticker.C:
 		case <-l.relay.nudges:
 		}
@@ -66,9 +69,7 @@ func (l *leader) publish(ctx context.Context) (int, error) {
 	for _, wave := range waves(rows) {
 		published, sendErr := l.send(wave)
 		if len(published) > 0 {
-			// What Kafka has is marked even when ctx is done meanwhile: that spares the consumers a duplicate.
-			err := l.mark(context.WithoutCancel(ctx), published)
-			if err != nil {
+			if err := l.mark(ctx, published); err != nil {
 				return 0, errors.Join(sendErr, err)
 			}
 		}

@@ -265,6 +265,21 @@ func TestKafkaAwayThenBack(t *testing.T) {
 	require.Eventually(t, func() bool { return r.Ready(ctx) == nil }, patience, 5*time.Millisecond)
 }
 
+func TestWhatWasWrittenLastIsPublishedOnTheWayOut(t *testing.T) {
+	t.Parallel()
+	brokers, pool := kafkatest.Fake(t), pgtest.New(t)
+	topic, seed := kafkatest.NewTopic(t, brokers, 1), indexingtest.NewSeed(t, pool)
+	item := seed.Item(t, seed.Collection(t), "x", "")
+	r := relay.New(relay.Config{Brokers: brokers, Topic: topic, PollInterval: time.Hour}, relay.Deps{Logger: kafkatest.Logger(t), Pool: pool})
+	stop := kafkatest.Start(t, r.Run)
+	require.NoError(t, write(t.Context(), pool, item))
+	r.Nudge()
+	drained(t, pool)
+	require.NoError(t, write(t.Context(), pool, item)) // no nudge
+	stop()
+	require.Zero(t, unpublished(t, pool))
+}
+
 // hanging is a producer whose broker takes connections and never answers.
 type hanging struct {
 	sarama.SyncProducer

@@ -79,7 +79,7 @@ func TestSilentDatabaseEndsTheCandidacy(t *testing.T) {
 	cfg := direct.Config()
 	network := &silentNetwork{target: net.JoinHostPort(cfg.ConnConfig.Host, strconv.Itoa(int(cfg.ConnConfig.Port)))}
 	t.Cleanup(network.Close)
-	cfg.ConnConfig.DialFunc = network.DialContext
+	cfg.ConnConfig.DialFunc, cfg.ConnConfig.ConnectTimeout = network.DialContext, 200*time.Millisecond
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
@@ -91,6 +91,7 @@ func TestSilentDatabaseEndsTheCandidacy(t *testing.T) {
 	network.silent.Store(true)
 	require.Eventually(t, func() bool { return !r.Leading() && r.Ready(ctx) != nil }, patience, 5*time.Millisecond)
 	require.NoError(t, write(ctx, direct, item))
+	network.Close() // the server notices what was lost: the lock is free
 	network.silent.Store(false)
 	drained(t, direct)
 }
