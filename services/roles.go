@@ -7,6 +7,7 @@ import (
 
 	"github.com/elastic/go-elasticsearch/v8"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/elastic"
@@ -79,25 +80,43 @@ func newElasticsearch(cfg config.Elasticsearch) (*elasticsearch.Client, error) {
 	return elastic.NewClient(elastic.Config{URLs: cfg.URLs, Username: cfg.Username, Password: cfg.Password, APIKey: cfg.APIKey})
 }
 
+// part is a role that works until its context ends.
+type part interface {
+	Run(ctx context.Context) error
+	Checks() map[string]telemetry.Check
+}
+
+// host gives a part its database and metrics, and runs it beside its operations server, which ends last.
+func host(ctx context.Context, database config.Database, ops config.Ops, logger *slog.Logger,
+	build func(*pgxpool.Pool, *prometheus.Registry) (part, error),
+) error {
+	pool, err := postgres.Open(ctx, database.URL, database.MaxConns)
+	if err != nil {
+		return err
+	}
+	defer closePool(pool)
+	registry := telemetry.NewRegistry()
+	p, err := build(pool, registry)
+	if err != nil {
+		return err
+	}
+	health := telemetry.NewHealth(p.Checks())
+	return telemetry.RunInOrder(ctx, ops.ShutdownTimeout, p.Run,
+		func(ctx context.Context) error { return telemetry.ServeOps(ctx, ops.Addr, health, registry, logger) })
+}
+
 type indexerConfig struct{ indexer.Config }
 
 func (c indexerConfig) log() config.Log { return c.Log }
 
 func runIndexer(ctx context.Context, cfg indexerConfig, logger *slog.Logger) error {
-	pool, err := postgres.Open(ctx, cfg.URL, cfg.MaxConns)
-	if err != nil {
-		return err
-	}
-	defer closePool(pool)
-	es, err := newElasticsearch(cfg.Elasticsearch)
-	if err != nil {
-		return err
-	}
-	registry := telemetry.NewRegistry()
-	service := indexer.New(cfg.Config, indexer.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry})
-	health := telemetry.NewHealth(service.Checks())
-	return telemetry.RunInOrder(ctx, cfg.ShutdownTimeout, service.Run,
-		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
+	return host(ctx, cfg.Database, cfg.Ops, logger, func(pool *pgxpool.Pool, registry *prometheus.Registry) (part, error) {
+		es, err := newElasticsearch(cfg.Elasticsearch)
+		if err != nil {
+			return nil, err
+		}
+		return indexer.New(cfg.Config, indexer.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry}), nil
+	})
 }
 
 type auditConfig struct{ audit.Config }
@@ -105,16 +124,9 @@ type auditConfig struct{ audit.Config }
 func (c auditConfig) log() config.Log { return c.Log }
 
 func runAudit(ctx context.Context, cfg auditConfig, logger *slog.Logger) error {
-	pool, err := postgres.Open(ctx, cfg.URL, cfg.MaxConns)
-	if err != nil {
-		return err
-	}
-	defer closePool(pool)
-	registry := telemetry.NewRegistry()
-	service := audit.New(cfg.Config, audit.Deps{Logger: logger, Pool: pool, Registerer: registry})
-	health := telemetry.NewHealth(service.Checks())
-	return telemetry.RunInOrder(ctx, cfg.ShutdownTimeout, service.Run,
-		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
+	return host(ctx, cfg.Database, cfg.Ops, logger, func(pool *pgxpool.Pool, registry *prometheus.Registry) (part, error) {
+		return audit.New(cfg.Config, audit.Deps{Logger: logger, Pool: pool, Registerer: registry}), nil
+	})
 }
 
 type workerConfig struct{ worker.Config }
@@ -122,20 +134,13 @@ type workerConfig struct{ worker.Config }
 func (c workerConfig) log() config.Log { return c.Log }
 
 func runWorker(ctx context.Context, cfg workerConfig, logger *slog.Logger) error {
-	pool, err := postgres.Open(ctx, cfg.URL, cfg.MaxConns)
-	if err != nil {
-		return err
-	}
-	defer closePool(pool)
-	es, err := newElasticsearch(cfg.Elasticsearch)
-	if err != nil {
-		return err
-	}
-	registry := telemetry.NewRegistry()
-	service := worker.New(cfg.Config, worker.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry})
-	health := telemetry.NewHealth(service.Checks())
-	return telemetry.RunInOrder(ctx, cfg.ShutdownTimeout, service.Run,
-		func(ctx context.Context) error { return telemetry.ServeOps(ctx, cfg.Addr, health, registry, logger) })
+	return host(ctx, cfg.Database, cfg.Ops, logger, func(pool *pgxpool.Pool, registry *prometheus.Registry) (part, error) {
+		es, err := newElasticsearch(cfg.Elasticsearch)
+		if err != nil {
+			return nil, err
+		}
+		return worker.New(cfg.Config, worker.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry}), nil
+	})
 }
 
 type migrateConfig struct{ migrate.Config }

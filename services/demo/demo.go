@@ -11,7 +11,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -74,16 +74,15 @@ func Run(ctx context.Context, o Options) error {
 	return user.search(ctx, o, collections)
 }
 
-// session is the demo's ordinary user. Its token is renewed before it expires.
+// session is the demo's ordinary user.
 type session struct {
-	api      *client.ClientWithResponses
-	email    string
-	password string
-	token    atomic.Pointer[bearer]
-}
+	anonymous *client.ClientWithResponses // registers and logs in
+	api       *client.ClientWithResponses // acts as the user
+	email     string
+	password  string
 
-type bearer struct {
-	value   string
+	mu      sync.Mutex
+	token   string
 	expires time.Time
 }
 
@@ -94,21 +93,22 @@ func signUp(ctx context.Context, o Options) (*session, error) {
 		email:    fmt.Sprintf("demo-%s@example.com", hex.EncodeToString(random[:4])),
 		password: hex.EncodeToString(random),
 	}
-	httpClient := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: o.Concurrency + 1}}
-	api, err := client.NewClientWithResponses(o.URL, client.WithHTTPClient(httpClient), client.WithRequestEditorFn(s.authorize))
-	if err != nil {
+	httpClient := client.WithHTTPClient(&http.Client{
+		Timeout: client.DefaultTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: o.Concurrency + 1},
+	})
+	var err error
+	if s.anonymous, err = client.New(o.URL, nil, httpClient); err != nil {
 		return nil, fmt.Errorf("use the API at %s: %w", o.URL, err)
 	}
-	s.api = api
+	if s.api, err = client.New(o.URL, s.accessToken, httpClient); err != nil {
+		return nil, fmt.Errorf("use the API at %s: %w", o.URL, err)
+	}
 	name := "Demo"
-	answer, err := api.RegisterWithResponse(ctx, client.RegisterRequest{Email: s.email, Password: s.password, DisplayName: &name})
+	answer, err := s.anonymous.RegisterWithResponse(ctx, client.RegisterRequest{Email: s.email, Password: s.password, DisplayName: &name})
 	if err != nil {
 		return nil, fmt.Errorf("reach the API at %s: %w; is Atlas running (`make up` or `make dev`)?", o.URL, err)
 	}
-	if answer.JSON201 == nil {
-		return nil, problem("register", answer.HTTPResponse, answer.ApplicationProblemJSONDefault)
-	}
-	if err := s.login(ctx); err != nil {
+	if err := check("register", answer.HTTPResponse, answer.Body); err != nil {
 		return nil, err
 	}
 	if err := s.writeCredentials(o.CredentialsFile, o.URL); err != nil {
@@ -118,32 +118,23 @@ func signUp(ctx context.Context, o Options) (*session, error) {
 	return s, nil
 }
 
-func (s *session) login(ctx context.Context) error {
-	answer, err := s.api.LoginWithResponse(ctx, client.LoginRequest{Email: s.email, Password: s.password})
-	if err != nil {
-		return fmt.Errorf("log in: %w", err)
+// accessToken logs in, again when the token is about to expire. It is a client.TokenSource.
+func (s *session) accessToken(ctx context.Context) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Now().Before(s.expires) {
+		return s.token, nil
 	}
-	if answer.JSON200 == nil {
-		return problem("log in", answer.HTTPResponse, answer.ApplicationProblemJSONDefault)
+	answer, err := s.anonymous.LoginWithResponse(ctx, client.LoginRequest{Email: s.email, Password: s.password})
+	if err != nil {
+		return "", fmt.Errorf("log in: %w", err)
+	}
+	if err := check("log in", answer.HTTPResponse, answer.Body); err != nil {
+		return "", err
 	}
 	lifetime := time.Duration(answer.JSON200.ExpiresIn) * time.Second
-	s.token.Store(&bearer{value: answer.JSON200.AccessToken, expires: time.Now().Add(lifetime * 3 / 4)})
-	return nil
-}
-
-func (s *session) authorize(_ context.Context, r *http.Request) error {
-	if t := s.token.Load(); t != nil {
-		r.Header.Set("Authorization", "Bearer "+t.value)
-	}
-	return nil
-}
-
-// renew logs in again when the token is about to expire.
-func (s *session) renew(ctx context.Context) error {
-	if t := s.token.Load(); t != nil && time.Now().Before(t.expires) {
-		return nil
-	}
-	return s.login(ctx)
+	s.token, s.expires = answer.JSON200.AccessToken, time.Now().Add(lifetime*3/4)
+	return s.token, nil
 }
 
 func (s *session) createCollections(ctx context.Context, docs []document) (map[string]uuid.UUID, error) {
@@ -157,8 +148,8 @@ func (s *session) createCollections(ctx context.Context, docs []document) (map[s
 		if err != nil {
 			return nil, fmt.Errorf("create the collection %q: %w", doc.collection, err)
 		}
-		if answer.JSON201 == nil {
-			return nil, problem(fmt.Sprintf("create the collection %q", doc.collection), answer.HTTPResponse, answer.ApplicationProblemJSONDefault)
+		if err := check(fmt.Sprintf("create the collection %q", doc.collection), answer.HTTPResponse, answer.Body); err != nil {
+			return nil, err
 		}
 		collections[doc.collection] = answer.JSON201.ID
 	}
@@ -176,9 +167,6 @@ func (s *session) load(ctx context.Context, o Options, docs []document, collecti
 	for i, doc := range docs {
 		if writeCtx.Err() != nil {
 			break
-		}
-		if err := s.renew(ctx); err != nil {
-			return nil, err
 		}
 		writers.Go(func() error {
 			id, err := s.createItem(writeCtx, doc, collections[doc.collection])
@@ -215,29 +203,16 @@ func (s *session) createItem(ctx context.Context, doc document, collection uuid.
 	if err != nil {
 		return uuid.Nil, fmt.Errorf("create an item from %s: %w", doc.path, err)
 	}
-	if answer.JSON201 == nil {
-		return uuid.Nil, problem("create an item from "+doc.path, answer.HTTPResponse, answer.ApplicationProblemJSONDefault)
+	if err := check("create an item from "+doc.path, answer.HTTPResponse, answer.Body); err != nil {
+		return uuid.Nil, err
 	}
 	return answer.JSON201.ID, nil
 }
 
-// problem turns an answer that is not the wanted one into an error that says what the API said.
-func problem(doing string, response *http.Response, p *client.Problem) error {
-	if p == nil {
-		return fmt.Errorf("%s: the API answered %s", doing, response.Status)
+// check turns an answer that is no success into an error that says what was being done and what the API said.
+func check(doing string, response *http.Response, body []byte) error {
+	if err := client.Check(response, body); err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
 	}
-	message := p.Title
-	if p.Detail != nil {
-		message += ": " + *p.Detail
-	}
-	if p.Errors != nil {
-		for _, field := range *p.Errors {
-			where := ""
-			if field.Pointer != nil {
-				where = *field.Pointer + " "
-			}
-			message += "; " + where + field.Message
-		}
-	}
-	return fmt.Errorf("%s: %s (HTTP %d, trace %s)", doing, message, p.Status, p.TraceID)
+	return nil
 }

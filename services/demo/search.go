@@ -29,8 +29,8 @@ func (s *session) awaitItem(ctx context.Context, id uuid.UUID) error {
 		if err != nil {
 			return false, fmt.Errorf("get item %s: %w", id, err)
 		}
-		if answer.JSON200 == nil {
-			return false, problem("get item "+id.String(), answer.HTTPResponse, answer.ApplicationProblemJSONDefault)
+		if err := check("get item "+id.String(), answer.HTTPResponse, answer.Body); err != nil {
+			return false, err
 		}
 		return answer.JSON200.SearchState == client.Indexed, nil
 	})
@@ -108,8 +108,8 @@ func (s *session) find(ctx context.Context, text string, collection *uuid.UUID, 
 	if err != nil {
 		return nil, fmt.Errorf("search %q: %w", text, err)
 	}
-	if answer.JSON200 == nil {
-		return nil, problem(fmt.Sprintf("search %q", text), answer.HTTPResponse, answer.ApplicationProblemJSONDefault)
+	if err := check(fmt.Sprintf("search %q", text), answer.HTTPResponse, answer.Body); err != nil {
+		return nil, err
 	}
 	return answer.JSON200, nil
 }
