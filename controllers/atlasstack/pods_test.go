@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/atlas-platform/atlas/controllers/workloads"
@@ -72,9 +73,19 @@ func TestExplainPod(t *testing.T) {
 
 func TestOnlyPodsOfTheRevisionCount(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, int32(0), readyOfRevision(appsv1.DeploymentStatus{Replicas: 2, UpdatedReplicas: 1, ReadyReplicas: 1}), "the old one serves")
-	require.Equal(t, int32(1), readyOfRevision(appsv1.DeploymentStatus{Replicas: 2, UpdatedReplicas: 1, ReadyReplicas: 2}))
-	require.Equal(t, int32(0), readyOfRevision(appsv1.DeploymentStatus{Replicas: 3, UpdatedReplicas: 1, ReadyReplicas: 1}))
+	ready := func(replicas, updated, ready int32) int32 {
+		return readyOfRevision(&appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Generation: 2},
+			Status:     appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: replicas, UpdatedReplicas: updated, ReadyReplicas: ready},
+		}, 2)
+	}
+	require.Equal(t, int32(0), ready(2, 1, 1), "the old one serves")
+	require.Equal(t, int32(1), ready(2, 1, 2))
+	require.Equal(t, int32(0), ready(3, 1, 1))
+	require.Equal(t, int32(0), readyOfRevision(&appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Generation: 2},
+		Status:     appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1},
+	}, 2), "the status speaks of the revision before")
 }
 
 func TestRedactHidesSecretsInEveryForm(t *testing.T) {

@@ -66,7 +66,7 @@ func (r *Reconciler) observeDeployments(ctx context.Context, p *pass) error {
 		if err := r.Client.Get(ctx, name, deployment); err != nil && !apierrors.IsNotFound(err) {
 			return fmt.Errorf("read Deployment %s: %w", name.Name, err)
 		}
-		component := v1alpha1.ComponentStatus{Name: string(role), Ready: readyOfRevision(deployment.Status)}
+		component := v1alpha1.ComponentStatus{Name: string(role), Ready: readyOfRevision(deployment, p.applied[role])}
 		if replicas := workloads.Component(p.stack, role).Replicas; replicas != nil {
 			component.Desired = *replicas
 		}
@@ -90,20 +90,28 @@ func (r *Reconciler) observeDeployments(ctx context.Context, p *pass) error {
 
 // readyOfRevision is how many pods of the current revision are ready at least. A Deployment does not tell which of its pods
 // are, so all the old ones count first.
-func readyOfRevision(s appsv1.DeploymentStatus) int32 {
+func readyOfRevision(d *appsv1.Deployment, applied int64) int32 {
+	if !observed(d, applied) {
+		return 0
+	}
+	s := d.Status
 	return max(0, s.ReadyReplicas-(s.Replicas-s.UpdatedReplicas))
 }
 
-// rolledOut is true when the Deployment controller has seen the applied generation and every pod is of it and ready. The
-// cache may still hold the Deployment as it was before it was applied.
+// observed is true when the Deployment controller has seen the applied generation. The cache may still hold the Deployment as
+// it was before it was applied.
+func observed(d *appsv1.Deployment, applied int64) bool {
+	return d.Generation >= applied && d.Generation > 0 && d.Status.ObservedGeneration >= d.Generation
+}
+
+// rolledOut is true when every pod is of the applied generation and ready.
 func rolledOut(d *appsv1.Deployment, applied int64) bool {
 	desired := int32(1)
 	if d.Spec.Replicas != nil {
 		desired = *d.Spec.Replicas
 	}
 	s := d.Status
-	return d.Generation >= applied && d.Generation > 0 && s.ObservedGeneration >= d.Generation &&
-		s.UpdatedReplicas == desired && s.Replicas == desired && s.AvailableReplicas == desired
+	return observed(d, applied) && s.UpdatedReplicas == desired && s.Replicas == desired && s.AvailableReplicas == desired
 }
 
 func (r *Reconciler) explainDeployment(ctx context.Context, p *pass, role workloads.Role, d *appsv1.Deployment) (string, error) {
