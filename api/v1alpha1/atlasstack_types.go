@@ -112,7 +112,8 @@ type KafkaSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.retention) || !has(self.config) || !('retention.ms' in self.config)",message="retention is set twice: keep topic.retention and remove retention.ms from topic.config"
 type TopicSpec struct {
-	// name is the topic's name. It can't be changed: events that were not consumed yet would be left behind.
+	// name is the topic's name, which no other stack on the same Kafka may have: each would consume events of the other.
+	// It can't be changed: events that were not consumed yet would be left behind.
 	// +optional
 	// +default="atlas.domain-events.v1"
 	// +kubebuilder:validation:MinLength=1
@@ -175,7 +176,7 @@ type ElasticsearchSpec struct {
 // IndexSpec is the search index. Deleting the stack keeps it.
 type IndexSpec struct {
 	// alias is the name that is searched and written; the indices behind it are named <alias>-<definition>-<time>.
-	// It can't be changed: search would be empty behind the new name.
+	// No other stack on the same Elasticsearch may have it. It can't be changed: search would be empty behind the new name.
 	// +optional
 	// +default="atlas-items"
 	// +kubebuilder:validation:MinLength=1
