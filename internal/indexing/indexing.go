@@ -200,7 +200,7 @@ func (x *Indexer) chunk(ctx context.Context, targets []Target, versionType elast
 func action(t Target, row *db.ItemsForIndexingRow, versionType elastic.VersionType) (elastic.BulkAction, error) {
 	a := elastic.BulkAction{ID: t.ItemID.String(), VersionType: versionType}
 	if row == nil || row.Deleted {
-		// The document may have the very version of the delete: a deleted collection does not bump its items.
+		// A document of the very version goes too: the row says that it is not there.
 		a.Version, a.VersionType = max(t.Version, 1), elastic.VersionExternalGTE
 		if row != nil {
 			a.Version = row.Version
