@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/atlas-platform/atlas/hack/devenv/cluster"
 	"github.com/atlas-platform/atlas/hack/devenv/process"
@@ -40,8 +41,16 @@ func clusterVars(info *cluster.Info) []process.Var {
 // varsFile keeps what only `up` knows. It holds the admin's password, so it is readable by its owner only.
 func varsFile(state *process.State) string { return state.Path("vars.json") }
 
+// saveVars keeps what was saved before under other names: a cluster that comes up again still has its stack.
 func saveVars(state *process.State, vars []process.Var) error {
-	content, err := json.Marshal(vars)
+	saved, err := loadVars(state)
+	if err != nil {
+		return err
+	}
+	for _, v := range vars {
+		saved = slices.DeleteFunc(saved, func(old process.Var) bool { return old.Name == v.Name })
+	}
+	content, err := json.Marshal(append(saved, vars...))
 	if err != nil {
 		return fmt.Errorf("write the variables: %w", err)
 	}
