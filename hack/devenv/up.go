@@ -53,6 +53,11 @@ func upCommand(env *environment) *cobra.Command {
 				return err
 			}
 			console := process.NewConsole(cmd.OutOrStdout())
+			if until != all[0].name {
+				if err := checkCluster(cmd.Context(), state); err != nil {
+					return err
+				}
+			}
 			for _, t := range all {
 				if err := t.up(cmd.Context(), state, console); err != nil {
 					return err
@@ -69,6 +74,15 @@ func upCommand(env *environment) *cobra.Command {
 func upServers(ctx context.Context, state *process.State, console *process.Console) error {
 	_, err := servers.Up(ctx, servers.Options{State: state, Console: console})
 	return err
+}
+
+// checkCluster fails before the servers are started when the cluster can't be.
+func checkCluster(ctx context.Context, state *process.State) error {
+	c, err := cluster.Open(ctx, state, nil)
+	if err != nil {
+		return err
+	}
+	return c.Check()
 }
 
 func upCluster(ctx context.Context, state *process.State, console *process.Console) error {

@@ -16,6 +16,8 @@ import (
 
 // Cluster is the Kubernetes of one instance. Its methods that change something want the state's lock held; none is for concurrent use.
 type Cluster interface {
+	// Check says whether this user on this machine can bring the cluster up at all, before minutes are spent on what goes first.
+	Check() error
 	// Up starts the cluster or finds it running, and lets pods reach the servers, given as ports of 127.0.0.1 by name.
 	Up(ctx context.Context, servers map[string]int) (*Info, error)
 	// Down ends the cluster and removes everything of it. A cluster that isn't there is no error.

@@ -36,6 +36,9 @@ func (k *kind) name() string         { return "atlas-" + k.state.ID() }
 func (k *kind) controlPlane() string { return k.name() + "-control-plane" } // kind's name for the container
 func (k *kind) kubeconfig() string   { return k.state.Path("kubeconfig") }
 
+// Check implements Cluster.
+func (*kind) Check() error { return nil }
+
 // Up implements Cluster.
 func (k *kind) Up(ctx context.Context, servers map[string]int) (*Info, error) {
 	if len(servers) > 0 { // those in containers are on kind's network, where pods reach them by name

@@ -39,7 +39,7 @@ func (n *node) kubeconfig() string { return n.state.Path("kubeconfig") }
 
 // Up implements Cluster.
 func (n *node) Up(ctx context.Context, servers map[string]int) (*Info, error) {
-	if err := n.check(); err != nil {
+	if err := n.Check(); err != nil {
 		return nil, err
 	}
 	b, err := newBuilder(ctx, n.state.Checkout, process.Cache(), n.console)
@@ -64,9 +64,10 @@ func (n *node) Up(ctx context.Context, servers map[string]int) (*Info, error) {
 	return info, nil
 }
 
-func (n *node) check() error {
+// Check implements Cluster.
+func (n *node) Check() error {
 	if os.Geteuid() != 0 {
-		return errors.New("a Kubernetes node needs root; run this as root, or start Docker and type: " + installKind)
+		return errors.New("a Kubernetes node needs root; run this as root, or start Docker and type: " + installKind + "; without either, `make dev` runs Atlas in one process")
 	}
 	// The node has its own of these, and would hide its own state.
 	for _, hidden := range []string{"/run", "/var/run", "/var/lib", "/var/log", "/proc"} {
