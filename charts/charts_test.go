@@ -186,11 +186,8 @@ func helm(t *testing.T, arguments ...string) []*unstructured.Unstructured {
 
 func render(t *testing.T, arguments ...string) ([]byte, error) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("the first build of helm takes minutes")
-	}
-	command := []string{"tool", "-modfile=hack/tools/helm/go.mod", "helm", "template", "atlas-operator", "charts/" + chart, "--namespace", namespace}
-	return run(t.Context(), "go", append(command, arguments...)...)
+	command := []string{"template", "atlas-operator", "charts/" + chart, "--namespace", namespace}
+	return run(t.Context(), testenv.Require(t, testenv.Helm), append(command, arguments...)...)
 }
 
 func kustomize(t *testing.T, folder string) []*unstructured.Unstructured {

@@ -130,7 +130,7 @@ func upStack(ctx context.Context, state *process.State, console *process.Console
 	if err != nil {
 		return err
 	}
-	if err := saveVars(state, append(clusterVars(info), access.Env()...)); err != nil {
+	if err := saveVars(state, append(access.Env(), process.Var{Name: "HELM", Value: access.Helm})); err != nil {
 		return err
 	}
 	file := envFile(state)

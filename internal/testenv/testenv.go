@@ -14,6 +14,7 @@ const (
 	ElasticsearchURL = "ELASTICSEARCH_URL"
 	Kubeconfig       = "KUBECONFIG"
 	EnvtestAssets    = "KUBEBUILDER_ASSETS"
+	Helm             = "HELM" // the program
 	AtlasURL         = "ATLAS_URL"
 )
 

@@ -41,6 +41,8 @@ type Access struct {
 	OpsURL        string
 	AdminEmail    string
 	AdminPassword string
+	// Helm is the program that installed the operator.
+	Helm string
 }
 
 type installer struct {
@@ -95,7 +97,12 @@ func Up(ctx context.Context, o Options) (*Access, error) {
 			return nil, err
 		}
 	}
-	return in.access(ctx)
+	access, err := in.access(ctx)
+	if err != nil {
+		return nil, err
+	}
+	access.Helm = helm
+	return access, nil
 }
 
 func (in *installer) image(ctx context.Context, p *process.Progress, target string) (images.Image, error) {
