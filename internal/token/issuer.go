@@ -25,8 +25,9 @@ const (
 // claims is the payload on the wire.
 type claims struct {
 	jwt.RegisteredClaims
-	Scope string `json:"scope,omitempty"`
-	Admin bool   `json:"admin,omitempty"`
+	Scope   string `json:"scope,omitempty"`
+	Session string `json:"sid,omitempty"`
+	Admin   bool   `json:"admin,omitempty"`
 }
 
 // Issuer mints access tokens with one key. It is safe for concurrent use.
@@ -61,6 +62,14 @@ func (i *Issuer) Mint(user uuid.UUID) (string, error) {
 		return "", errors.New("mint a token: the user is the nil UUID")
 	}
 	return i.sign(claims{RegisteredClaims: i.registered(user.String(), i.ttl)})
+}
+
+// MintSession returns an access token that ends with the session that it belongs to.
+func (i *Issuer) MintSession(user, session uuid.UUID) (string, error) {
+	if user == uuid.Nil || session == uuid.Nil {
+		return "", errors.New("mint a token: the user or the session is the nil UUID")
+	}
+	return i.sign(claims{RegisteredClaims: i.registered(user.String(), i.ttl), Session: session.String()})
 }
 
 // MintService returns a token for a part of Atlas itself, with scope `service` and admin rights. The subject starts with "system:"; ttl should

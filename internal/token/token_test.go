@@ -94,6 +94,33 @@ func TestMintAndVerify(t *testing.T) {
 	require.Error(t, err)
 }
 
+func TestMintSession(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	session := uuid.New()
+	raw, err := b.issuer.MintSession(testUser, session)
+	require.NoError(t, err)
+	got, err := b.verifier.Verify(raw)
+	require.NoError(t, err)
+	require.Equal(t, testUser, got.UserID)
+	require.Equal(t, session, got.SessionID)
+	_, err = b.issuer.MintSession(uuid.Nil, session)
+	require.Error(t, err)
+	_, err = b.issuer.MintSession(testUser, uuid.Nil)
+	require.Error(t, err)
+
+	header := map[string]any{"typ": Type, "kid": KeyID(PublicKey(b.key))}
+	for name, payload := range map[string]map[string]any{
+		"no UUID":          with(goodPayload(), "sid", "x"),
+		"nil UUID":         with(goodPayload(), "sid", uuid.Nil.String()),
+		"other spelling":   with(goodPayload(), "sid", strings.ToUpper(session.String())),
+		"a service's call": with(with(with(goodPayload(), "sub", OperatorSubject), "scope", "service"), "sid", session.String()),
+	} {
+		_, err := b.verifier.Verify(forge(t, jwt.SigningMethodEdDSA, b.key, header, payload))
+		require.ErrorIs(t, err, ErrInvalid, name)
+	}
+}
+
 func TestMintService(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

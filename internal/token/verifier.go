@@ -32,6 +32,8 @@ type Claims struct {
 	Subject string
 	// UserID is the parsed subject; the nil UUID in a service token.
 	UserID uuid.UUID
+	// SessionID is the session that the token belongs to; the nil UUID when it belongs to none.
+	SessionID uuid.UUID
 	// Service says that a part of Atlas itself calls.
 	Service bool
 	// Admin is true only in service tokens; a user's rights are looked up.
@@ -108,6 +110,9 @@ func (c claims) verified() (Claims, error) {
 		if name, ok := strings.CutPrefix(c.Subject, systemPrefix); !ok || name == "" {
 			return Claims{}, fmt.Errorf("%w: the subject of a service token is not %s<name>", ErrInvalid, systemPrefix)
 		}
+		if c.Session != "" {
+			return Claims{}, fmt.Errorf("%w: a service token has no session", ErrInvalid)
+		}
 		out.Service = true
 		return out, nil
 	}
@@ -117,6 +122,11 @@ func (c claims) verified() (Claims, error) {
 	}
 	if c.Scope != "" || c.Admin {
 		return Claims{}, fmt.Errorf("%w: a user's token carries no rights", ErrInvalid)
+	}
+	if c.Session != "" {
+		if out.SessionID, err = uuid.Parse(c.Session); err != nil || out.SessionID == uuid.Nil || c.Session != out.SessionID.String() {
+			return Claims{}, fmt.Errorf("%w: the session is not a UUID", ErrInvalid)
+		}
 	}
 	out.UserID = user
 	return out, nil

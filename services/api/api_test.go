@@ -57,7 +57,7 @@ func setupWith(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher) *testBun
 	b := &testBundle{t: t, pool: pool, registry: prometheus.NewRegistry(), health: telemetry.NewHealth(nil)}
 	_, key, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
-	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute}
+	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute, RefreshTTL: time.Hour}
 	b.issuer = token.NewIssuer(key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, nil)
 	handler, err := api.NewHandler(cfg, api.Deps{
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Pool: b.pool,

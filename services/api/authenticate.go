@@ -21,7 +21,9 @@ const (
 // principal is who calls. It is looked up for every request, so that a change of rights is in force at once.
 type principal struct {
 	// user is the zero value for a part of Atlas itself.
-	user    db.User
+	user db.User
+	// session is the nil UUID when the token belongs to no session.
+	session uuid.UUID
 	service bool
 	admin   bool
 }
@@ -86,12 +88,20 @@ func (s *server) principal(ctx context.Context, header string) (principal, error
 	case claims.Service:
 		return principal{service: true, admin: claims.Admin}, nil
 	}
-	user, err := s.queries.GetUser(ctx, claims.UserID)
+	user, err := s.bearer(ctx, claims)
 	if missing(err) || (err == nil && user.DisabledAt != nil) {
-		return principal{}, unauthenticated(challengeInvalid, "the access token's account is gone or disabled")
+		return principal{}, unauthenticated(challengeInvalid, "the access token's session has ended, or its account is gone or disabled")
 	}
 	if err != nil {
 		return principal{}, fmt.Errorf("look up the caller: %w", err)
 	}
-	return principal{user: user, admin: user.IsAdmin}, nil
+	return principal{user: user, session: claims.SessionID, admin: user.IsAdmin}, nil
+}
+
+// bearer finds the user and, in the same round trip, whether the token's session goes on.
+func (s *server) bearer(ctx context.Context, claims token.Claims) (db.User, error) {
+	if claims.SessionID == uuid.Nil {
+		return s.queries.GetUser(ctx, claims.UserID)
+	}
+	return s.queries.GetUserOfSession(ctx, claims.UserID, claims.SessionID)
 }

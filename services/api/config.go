@@ -23,6 +23,7 @@ type Config struct {
 	Issuer         string        `env:"JWT_ISSUER" envDefault:"atlas" help:"issuer of access tokens"`
 	Audience       string        `env:"JWT_AUDIENCE" envDefault:"atlas-api" help:"audience of access tokens"`
 	AccessTokenTTL time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"15m" help:"lifetime of an access token"`
+	RefreshTTL     time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" help:"how long a session lasts without being refreshed"`
 }
 
 // Validate implements config.Validator.
@@ -33,6 +34,9 @@ func (c *Config) Validate() []error {
 	}
 	if c.AccessTokenTTL < time.Second {
 		errs = append(errs, fmt.Errorf("ACCESS_TOKEN_TTL=%s is not usable: want at least 1s", c.AccessTokenTTL))
+	}
+	if c.RefreshTTL < c.AccessTokenTTL {
+		errs = append(errs, fmt.Errorf("REFRESH_TOKEN_TTL=%s is not usable: want at least ACCESS_TOKEN_TTL=%s", c.RefreshTTL, c.AccessTokenTTL))
 	}
 	if c.Issuer == "" {
 		errs = append(errs, errors.New("JWT_ISSUER is empty"))

@@ -32,7 +32,7 @@ func TestServedSpecificationIsValid(t *testing.T) {
 			require.Contains(t, []int{401, 415}, b.call(nil, method, route, nil).status, "%s %s", method, path)
 		}
 	}
-	require.Len(t, ids, 22)
+	require.Len(t, ids, 27)
 }
 
 // TestReferenceNeedsNoInternet follows every address that the page names.

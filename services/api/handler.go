@@ -37,6 +37,8 @@ type server struct {
 	cursors  cursorCodec
 	nudge    func()
 	clock    func() time.Time
+	// refreshTTL is how long a session lasts without being refreshed.
+	refreshTTL time.Duration
 }
 
 var _ gen.StrictServerInterface = (*server)(nil)
@@ -72,7 +74,7 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	engine.GET("/readyz", gin.WrapF(deps.Health.Ready))
 	addDocs(engine, spec)
 
-	operations := engine.Group("", deadline, s.authenticate(spec), s.validate(spec))
+	operations := engine.Group("", deadline, origin, s.authenticate(spec), s.validate(spec))
 	strict := gen.NewStrictHandlerWithOptions(s, nil, gen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, badRequest(err.Error())) },
 		HandlerErrorFunc:         func(c *gin.Context, err error) { s.fail(c, err) },
@@ -111,6 +113,8 @@ func newServerWithKey(cfg Config, deps Deps, key ed25519.PrivateKey) (*server, e
 		cursors:  cursors,
 		nudge:    deps.Nudge,
 		clock:    deps.Clock,
+
+		refreshTTL: cfg.RefreshTTL,
 	}
 	if s.clock == nil {
 		s.clock = time.Now

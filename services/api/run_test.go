@@ -54,7 +54,7 @@ func TestRunDrains(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- api.Run(ctx, api.Config{ListenAddr: "127.0.0.1:0", Issuer: "i", Audience: "a", AccessTokenTTL: time.Minute}, api.Deps{
+		done <- api.Run(ctx, api.Config{ListenAddr: "127.0.0.1:0", Issuer: "i", Audience: "a", AccessTokenTTL: time.Minute, RefreshTTL: time.Hour}, api.Deps{
 			Logger: slog.New(slog.DiscardHandler), Pool: pool, Searcher: searcher, Registry: prometheus.NewRegistry(), Health: health,
 			SigningKey: key, ShutdownTimeout: 10 * time.Second, Listening: func(address string) { addresses <- address },
 		})

@@ -112,6 +112,23 @@ type Outbox struct {
 	PublishedAt *time.Time
 }
 
+type RefreshToken struct {
+	Hash      []byte
+	SessionID uuid.UUID
+	UsedAt    *time.Time
+}
+
+type Session struct {
+	ID         uuid.UUID
+	UserID     uuid.UUID
+	UserAgent  string
+	Address    string
+	CreatedAt  time.Time
+	LastUsedAt time.Time
+	ExpiresAt  time.Time
+	RevokedAt  *time.Time
+}
+
 type Tag struct {
 	ID           uuid.UUID
 	CollectionID uuid.UUID

@@ -1,0 +1,25 @@
+-- +goose Up
+
+-- A session starts with a login and is the family of the refresh tokens that follow from it.
+CREATE TABLE sessions (
+    id           uuid PRIMARY KEY,
+    user_id      uuid NOT NULL REFERENCES users (id),
+    user_agent   text NOT NULL,
+    address      text NOT NULL,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    last_used_at timestamptz NOT NULL DEFAULT now(),
+    expires_at   timestamptz NOT NULL,
+    revoked_at   timestamptz
+);
+CREATE INDEX sessions_user_id_idx ON sessions (user_id, id DESC);
+
+-- Used tokens stay, so that a second use of one is noticed. Only SHA-256 hashes: the tokens are random, so they need no slow hash.
+CREATE TABLE refresh_tokens (
+    hash       bytea PRIMARY KEY,
+    session_id uuid NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    used_at    timestamptz
+);
+CREATE INDEX refresh_tokens_session_id_idx ON refresh_tokens (session_id);
+
+-- +goose Down
+DROP TABLE refresh_tokens, sessions;
