@@ -2,8 +2,10 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 
 	"github.com/jackc/pgx/v5"
 
@@ -45,7 +47,16 @@ func (s *server) Register(ctx context.Context, request gen.RegisterRequestObject
 
 // Login implements gen.StrictServerInterface. An unknown e-mail and a wrong password get the same answer in the same time.
 func (s *server) Login(ctx context.Context, request gen.LoginRequestObject) (gen.LoginResponseObject, error) {
-	user, err := s.checkPassword(ctx, account.NormalizeEmail(request.Body.Email), request.Body.Password)
+	email := account.NormalizeEmail(request.Body.Email)
+	t, err := s.takeAttempt(ctx, email)
+	if err != nil {
+		return nil, err
+	}
+	user, err := s.checkPassword(ctx, email, request.Body.Password)
+	if p, ok := errors.AsType[*problem](err); ok && p.status == http.StatusUnauthorized {
+		return nil, p.with(t.header())
+	}
+	s.returnAttempt(ctx, t) // neither a login nor a failure of our own is a wrong password
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +128,14 @@ func (s *server) ChangePassword(ctx context.Context, request gen.ChangePasswordR
 	if err != nil {
 		return nil, err
 	}
+	t, err := s.takeAttempt(ctx, p.user.Email)
+	if err != nil {
+		return nil, err
+	}
 	match, _, err := s.hasher.Verify(ctx, p.user.PasswordHash, request.Body.CurrentPassword)
+	if match || err != nil {
+		s.returnAttempt(ctx, t)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("verify the password: %w", err)
 	}

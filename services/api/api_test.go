@@ -48,16 +48,25 @@ type testBundle struct {
 
 func setup(t *testing.T) *testBundle {
 	t.Helper()
-	pool := pgtest.New(t)
-	return setupWith(t, pool, search.NewPostgres(pool))
+	return setupWith(t, nil, nil)
 }
 
-func setupWith(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher) *testBundle {
+// setupWith makes an API with other parts than setup's; nil means the same.
+func setupWith(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher, configure ...func(*api.Config)) *testBundle {
 	t.Helper()
+	if pool == nil {
+		pool = pgtest.New(t)
+	}
+	if searcher == nil {
+		searcher = search.NewPostgres(pool)
+	}
 	b := &testBundle{t: t, pool: pool, registry: prometheus.NewRegistry(), health: telemetry.NewHealth(nil)}
 	_, key, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute, RefreshTTL: time.Hour}
+	for _, configure := range configure {
+		configure(&cfg)
+	}
 	b.issuer = token.NewIssuer(key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, nil)
 	handler, err := api.NewHandler(cfg, api.Deps{
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Pool: b.pool,

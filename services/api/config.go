@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -24,6 +25,7 @@ type Config struct {
 	Audience       string        `env:"JWT_AUDIENCE" envDefault:"atlas-api" help:"audience of access tokens"`
 	AccessTokenTTL time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"15m" help:"lifetime of an access token"`
 	RefreshTTL     time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" help:"how long a session lasts without being refreshed"`
+	TrustedProxies []string      `env:"TRUSTED_PROXIES" envSeparator:"," help:"comma-separated CIDRs whose X-Forwarded-For is believed"`
 }
 
 // Validate implements config.Validator.
@@ -37,6 +39,11 @@ func (c *Config) Validate() []error {
 	}
 	if c.RefreshTTL < c.AccessTokenTTL {
 		errs = append(errs, fmt.Errorf("REFRESH_TOKEN_TTL=%s is not usable: want at least ACCESS_TOKEN_TTL=%s", c.RefreshTTL, c.AccessTokenTTL))
+	}
+	for _, network := range c.TrustedProxies {
+		if _, err := netip.ParsePrefix(network); err != nil {
+			errs = append(errs, fmt.Errorf("TRUSTED_PROXIES holds %q: want CIDRs, 10.0.0.0/8 for example", network))
+		}
 	}
 	if c.Issuer == "" {
 		errs = append(errs, errors.New("JWT_ISSUER is empty"))

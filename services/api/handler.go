@@ -65,6 +65,10 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	engine := gin.New()
 	engine.ContextWithFallback = true // handlers get gin's context: deadlines and values come from the request's
 	engine.HandleMethodNotAllowed = true
+	// Whoever is not such a proxy can't choose the address under which its failed logins are counted.
+	if err := engine.SetTrustedProxies(cfg.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("TRUSTED_PROXIES: %w", err)
+	}
 	engine.RedirectTrailingSlash = false
 	engine.Use(trace, observe.middleware, s.recover, secureHeaders)
 	engine.NoRoute(func(c *gin.Context) { s.fail(c, notFound("nothing is at this path")) })

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -31,6 +33,14 @@ type problem struct {
 	detail string
 	fields []gen.FieldError
 	header map[string]string
+}
+
+// with adds headers to the answer.
+func (p *problem) with(header map[string]string) *problem {
+	out := *p
+	out.header = maps.Clone(p.header)
+	maps.Copy(out.header, header)
+	return &out
 }
 
 func (p *problem) Error() string { return fmt.Sprintf("%d %s: %s", p.status, p.kind, p.detail) }
@@ -96,6 +106,14 @@ func tooLarge(limit int64) *problem {
 
 func unsupportedMediaType(detail string) *problem {
 	return &problem{status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type", detail: detail}
+}
+
+func tooManyAttempts(seconds int) *problem {
+	return &problem{
+		status: http.StatusTooManyRequests, kind: "too-many-attempts", title: "Too many attempts",
+		detail: fmt.Sprintf("a password was wrong too often: try again in %d s", seconds),
+		header: map[string]string{"Retry-After": strconv.Itoa(seconds)},
+	}
 }
 
 func unavailable(detail string) *problem {

@@ -37,7 +37,7 @@ func origin(c *gin.Context) {
 	if utf8.RuneCountInString(agent) > maxUserAgent {
 		agent = string([]rune(agent)[:maxUserAgent])
 	}
-	from := source{address: c.RemoteIP(), userAgent: agent}
+	from := source{address: c.ClientIP(), userAgent: agent}
 	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), sourceKey{}, from))
 }
 

@@ -107,3 +107,58 @@ func (q *Queries) ReplacePasswordHash(ctx context.Context, newHash string, iD uu
 	_, err := q.db.Exec(ctx, replacePasswordHash, newHash, iD, oldHash)
 	return err
 }
+
+const returnAttempts = `-- name: ReturnAttempts :exec
+WITH locked AS (
+    SELECT a.key FROM login_attempts a WHERE a.key = ANY ($1::bytea[]) ORDER BY array_position($1::bytea[], a.key) FOR UPDATE
+)
+UPDATE login_attempts SET attempts = attempts - 1 WHERE key IN (SELECT locked.key FROM locked) AND attempts > 0
+`
+
+// An attempt that succeeded or was refused unseen does not count. The locks are taken in the order of TakeAttempts.
+func (q *Queries) ReturnAttempts(ctx context.Context, keys [][]byte) error {
+	_, err := q.db.Exec(ctx, returnAttempts, keys)
+	return err
+}
+
+const takeAttempts = `-- name: TakeAttempts :many
+WITH swept AS (
+    DELETE FROM login_attempts WHERE key IN (
+        SELECT a.key FROM login_attempts a WHERE a.resets_at < now() - interval '1 minute' ORDER BY a.resets_at LIMIT 10 FOR UPDATE SKIP LOCKED
+    ) AND key <> ALL ($2::bytea[])
+)
+INSERT INTO login_attempts AS l (key, attempts, resets_at)
+SELECT k.key, 1, now() + make_interval(secs => $1::float8) FROM unnest($2::bytea[]) WITH ORDINALITY AS k (key, n) ORDER BY k.n
+ON CONFLICT (key) DO UPDATE SET
+    attempts = CASE WHEN l.resets_at <= now() THEN 1 ELSE least(l.attempts, 1000000) + 1 END,
+    resets_at = CASE WHEN l.resets_at <= now() THEN excluded.resets_at ELSE l.resets_at END
+RETURNING l.key, l.attempts, (extract(epoch FROM l.resets_at - now()))::float8 AS seconds_left
+`
+
+type TakeAttemptsRow struct {
+	Key         []byte
+	Attempts    int32
+	SecondsLeft float64
+}
+
+// Counts an attempt under each key before it is made, so that many at once, on any replica, can't slip through. Keys come in the same order
+// from everybody, so that no two callers wait for each other. Counters whose time is over are swept up along the way.
+func (q *Queries) TakeAttempts(ctx context.Context, windowSeconds float64, keys [][]byte) ([]TakeAttemptsRow, error) {
+	rows, err := q.db.Query(ctx, takeAttempts, windowSeconds, keys)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []TakeAttemptsRow{}
+	for rows.Next() {
+		var i TakeAttemptsRow
+		if err := rows.Scan(&i.Key, &i.Attempts, &i.SecondsLeft); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}

@@ -92,6 +92,12 @@ type Job struct {
 	UpdatedAt      time.Time
 }
 
+type LoginAttempt struct {
+	Key      []byte
+	Attempts int32
+	ResetsAt time.Time
+}
+
 type Membership struct {
 	ID           uuid.UUID
 	CollectionID uuid.UUID

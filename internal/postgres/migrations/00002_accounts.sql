@@ -21,5 +21,13 @@ CREATE TABLE refresh_tokens (
 );
 CREATE INDEX refresh_tokens_session_id_idx ON refresh_tokens (session_id);
 
+-- How often a login failed, by a hash of the account's e-mail or of the caller's address. In the database, so that it holds over all replicas.
+CREATE TABLE login_attempts (
+    key       bytea PRIMARY KEY,
+    attempts  integer NOT NULL,
+    resets_at timestamptz NOT NULL
+);
+CREATE INDEX login_attempts_resets_at_idx ON login_attempts (resets_at);
+
 -- +goose Down
-DROP TABLE refresh_tokens, sessions;
+DROP TABLE login_attempts, refresh_tokens, sessions;

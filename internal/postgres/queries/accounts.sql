@@ -17,3 +17,25 @@ UPDATE users SET password_hash = @new_hash, updated_at = now() WHERE id = @id AN
 
 -- name: EnsureAdmin :exec
 UPDATE users SET is_admin = true, disabled_at = NULL, password_hash = @password_hash, updated_at = now() WHERE id = @id;
+
+-- name: TakeAttempts :many
+-- Counts an attempt under each key before it is made, so that many at once, on any replica, can't slip through. Keys come in the same order
+-- from everybody, so that no two callers wait for each other. Counters whose time is over are swept up along the way.
+WITH swept AS (
+    DELETE FROM login_attempts WHERE key IN (
+        SELECT a.key FROM login_attempts a WHERE a.resets_at < now() - interval '1 minute' ORDER BY a.resets_at LIMIT 10 FOR UPDATE SKIP LOCKED
+    ) AND key <> ALL (@keys::bytea[])
+)
+INSERT INTO login_attempts AS l (key, attempts, resets_at)
+SELECT k.key, 1, now() + make_interval(secs => @window_seconds::float8) FROM unnest(@keys::bytea[]) WITH ORDINALITY AS k (key, n) ORDER BY k.n
+ON CONFLICT (key) DO UPDATE SET
+    attempts = CASE WHEN l.resets_at <= now() THEN 1 ELSE least(l.attempts, 1000000) + 1 END,
+    resets_at = CASE WHEN l.resets_at <= now() THEN excluded.resets_at ELSE l.resets_at END
+RETURNING l.key, l.attempts, (extract(epoch FROM l.resets_at - now()))::float8 AS seconds_left;
+
+-- name: ReturnAttempts :exec
+-- An attempt that succeeded or was refused unseen does not count. The locks are taken in the order of TakeAttempts.
+WITH locked AS (
+    SELECT a.key FROM login_attempts a WHERE a.key = ANY (@keys::bytea[]) ORDER BY array_position(@keys::bytea[], a.key) FOR UPDATE
+)
+UPDATE login_attempts SET attempts = attempts - 1 WHERE key IN (SELECT locked.key FROM locked) AND attempts > 0;
