@@ -40,6 +40,7 @@ type testBundle struct {
 	t        *testing.T
 	pool     *pgxpool.Pool
 	server   *httptest.Server
+	key      ed25519.PrivateKey
 	issuer   *token.Issuer
 	registry *prometheus.Registry
 	health   *telemetry.Health
@@ -61,16 +62,17 @@ func setupWith(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher, configur
 		searcher = search.NewPostgres(pool)
 	}
 	b := &testBundle{t: t, pool: pool, registry: prometheus.NewRegistry(), health: telemetry.NewHealth(nil)}
-	_, key, err := ed25519.GenerateKey(nil)
+	var err error
+	_, b.key, err = ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute, RefreshTTL: time.Hour}
 	for _, configure := range configure {
 		configure(&cfg)
 	}
-	b.issuer = token.NewIssuer(key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, nil)
+	b.issuer = token.NewIssuer(b.key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, nil)
 	handler, err := api.NewHandler(cfg, api.Deps{
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Pool: b.pool,
-		Searcher: searcher, Registry: b.registry, Health: b.health, SigningKey: key,
+		Searcher: searcher, Registry: b.registry, Health: b.health, SigningKey: b.key,
 		Nudge: func() { b.nudges.Add(1) },
 	})
 	require.NoError(t, err)

@@ -19,13 +19,14 @@ import (
 
 // Config is what the API reads from the environment besides the blocks that it shares with other roles.
 type Config struct {
-	ListenAddr     string        `env:"LISTEN_ADDR" envDefault:":8080" help:"address of the REST API"`
-	SigningKeyFile string        `env:"JWT_SIGNING_KEY_FILE,notEmpty" help:"PEM file with an Ed25519 private key (PKCS #8)"`
-	Issuer         string        `env:"JWT_ISSUER" envDefault:"atlas" help:"issuer of access tokens"`
-	Audience       string        `env:"JWT_AUDIENCE" envDefault:"atlas-api" help:"audience of access tokens"`
-	AccessTokenTTL time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"15m" help:"lifetime of an access token"`
-	RefreshTTL     time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" help:"how long a session lasts without being refreshed"`
-	TrustedProxies []string      `env:"TRUSTED_PROXIES" envSeparator:"," help:"comma-separated CIDRs whose X-Forwarded-For is believed"`
+	ListenAddr      string        `env:"LISTEN_ADDR" envDefault:":8080" help:"address of the REST API"`
+	SigningKeyFile  string        `env:"JWT_SIGNING_KEY_FILE,notEmpty" help:"PEM file with an Ed25519 private key (PKCS #8)"`
+	PreviousKeyFile string        `env:"JWT_PREVIOUS_KEY_FILE" help:"PEM file with another key whose tokens are accepted while keys are changed"`
+	Issuer          string        `env:"JWT_ISSUER" envDefault:"atlas" help:"issuer of access tokens"`
+	Audience        string        `env:"JWT_AUDIENCE" envDefault:"atlas-api" help:"audience of access tokens"`
+	AccessTokenTTL  time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"15m" help:"lifetime of an access token"`
+	RefreshTTL      time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" help:"how long a session lasts without being refreshed"`
+	TrustedProxies  []string      `env:"TRUSTED_PROXIES" envSeparator:"," help:"comma-separated CIDRs whose X-Forwarded-For is believed"`
 }
 
 // Validate implements config.Validator.
@@ -75,6 +76,8 @@ type Deps struct {
 	Listening func(address string)
 	// SigningKey, when set, is used instead of the key in Config.SigningKeyFile.
 	SigningKey ed25519.PrivateKey
+	// PreviousKey, when set, is used instead of the key in Config.PreviousKeyFile.
+	PreviousKey ed25519.PrivateKey
 	// Clock, when set, replaces time.Now.
 	Clock func() time.Time
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,14 +28,19 @@ type position struct {
 }
 
 // cursorCodec makes opaque cursors. They are signed, so that nobody can make positions up, and bound to the list that they came from.
-type cursorCodec struct{ key []byte }
+type cursorCodec struct{ keys [][]byte }
 
-func newCursorCodec(signingKey ed25519.PrivateKey) (cursorCodec, error) {
-	key, err := hkdf.Key(sha256.New, signingKey.Seed(), nil, "atlas list cursors v1", sha256.Size)
-	if err != nil {
-		return cursorCodec{}, fmt.Errorf("derive the cursors' key: %w", err)
+// newCursorCodec signs with the first key and accepts what any of them has signed.
+func newCursorCodec(signingKeys ...ed25519.PrivateKey) (cursorCodec, error) {
+	var c cursorCodec
+	for _, signingKey := range signingKeys {
+		key, err := hkdf.Key(sha256.New, signingKey.Seed(), nil, "atlas list cursors v1", sha256.Size)
+		if err != nil {
+			return cursorCodec{}, fmt.Errorf("derive the cursors' key: %w", err)
+		}
+		c.keys = append(c.keys, key)
 	}
-	return cursorCodec{key: key}, nil
+	return c, nil
 }
 
 // encode returns the cursor of a position in the list that scope describes.
@@ -43,7 +49,7 @@ func (c cursorCodec) encode(p position, scope ...any) (*string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode a cursor: %w", err)
 	}
-	cursor := base64.RawURLEncoding.EncodeToString(append(c.mac(payload, scope), payload...))
+	cursor := base64.RawURLEncoding.EncodeToString(append(mac(c.keys[0], payload, scope), payload...))
 	return &cursor, nil
 }
 
@@ -54,7 +60,7 @@ func (c cursorCodec) decode(cursor *string, start position, scope ...any) (posit
 	}
 	var p position
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(*cursor)
-	if err == nil && len(raw) > cursorMACLength && hmac.Equal(raw[:cursorMACLength], c.mac(raw[cursorMACLength:], scope)) &&
+	if err == nil && len(raw) > cursorMACLength && c.signed(raw[:cursorMACLength], raw[cursorMACLength:], scope) &&
 		json.Unmarshal(raw[cursorMACLength:], &p) == nil {
 		return p, nil
 	}
@@ -62,8 +68,12 @@ func (c cursorCodec) decode(cursor *string, start position, scope ...any) (posit
 	return position{}, badRequest("cursor "+message, parameter("cursor", message))
 }
 
-func (c cursorCodec) mac(payload []byte, scope []any) []byte {
-	sum := hmac.New(sha256.New, c.key)
+func (c cursorCodec) signed(sum, payload []byte, scope []any) bool {
+	return slices.ContainsFunc(c.keys, func(key []byte) bool { return hmac.Equal(sum, mac(key, payload, scope)) })
+}
+
+func mac(key, payload []byte, scope []any) []byte {
+	sum := hmac.New(sha256.New, key)
 	_ = json.NewEncoder(sum).Encode(scope) // strings, UUIDs and times: always encodable
 	sum.Write(payload)
 	return sum.Sum(nil)[:cursorMACLength]

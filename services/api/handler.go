@@ -34,6 +34,7 @@ type server struct {
 	hasher   *password.Hasher
 	issuer   *token.Issuer
 	verifier *token.Verifier
+	keys     []ed25519.PublicKey
 	cursors  cursorCodec
 	nudge    func()
 	clock    func() time.Time
@@ -98,13 +99,29 @@ func newServer(cfg Config, deps Deps) (*server, error) {
 			return nil, fmt.Errorf("JWT_SIGNING_KEY_FILE: %w", err)
 		}
 	}
-	return newServerWithKey(cfg, deps, key)
+	keys := []ed25519.PrivateKey{key}
+	previous := deps.PreviousKey
+	if previous == nil && cfg.PreviousKeyFile != "" {
+		var err error
+		if previous, err = token.LoadSigningKey(cfg.PreviousKeyFile); err != nil {
+			return nil, fmt.Errorf("JWT_PREVIOUS_KEY_FILE: %w", err)
+		}
+	}
+	if previous != nil && !previous.Equal(key) {
+		keys = append(keys, previous)
+	}
+	return newServerWithKeys(cfg, deps, keys)
 }
 
-func newServerWithKey(cfg Config, deps Deps, key ed25519.PrivateKey) (*server, error) {
-	cursors, err := newCursorCodec(key)
+// newServerWithKeys signs with the first key and accepts what any of them has signed.
+func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*server, error) {
+	cursors, err := newCursorCodec(keys...)
 	if err != nil {
 		return nil, err
+	}
+	public := make([]ed25519.PublicKey, len(keys))
+	for i, key := range keys {
+		public[i] = token.PublicKey(key)
 	}
 	s := &server{
 		logger:   deps.Logger,
@@ -112,8 +129,9 @@ func newServerWithKey(cfg Config, deps Deps, key ed25519.PrivateKey) (*server, e
 		queries:  db.New(deps.Pool),
 		searcher: deps.Searcher,
 		hasher:   password.NewHasher(password.Minimum, runtime.GOMAXPROCS(0)),
-		issuer:   token.NewIssuer(key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, deps.Clock),
-		verifier: token.NewVerifier(cfg.Issuer, cfg.Audience, deps.Clock, token.PublicKey(key)),
+		issuer:   token.NewIssuer(keys[0], cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, deps.Clock),
+		verifier: token.NewVerifier(cfg.Issuer, cfg.Audience, deps.Clock, public...),
+		keys:     public,
 		cursors:  cursors,
 		nudge:    deps.Nudge,
 		clock:    deps.Clock,
