@@ -43,6 +43,7 @@ func rootCommand() *cobra.Command {
 		role("audit", "Write every event to the audit trail", runAudit),
 		role("worker", "Run background jobs", runWorker),
 		role("migrate", "Bring the database to the newest schema and ensure the first admin", runMigrate),
+		adminCommand(),
 		devCommand(),
 		demoCommand(),
 	)

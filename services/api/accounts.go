@@ -17,6 +17,9 @@ import (
 
 // Register implements gen.StrictServerInterface.
 func (s *server) Register(ctx context.Context, request gen.RegisterRequestObject) (gen.RegisterResponseObject, error) {
+	if s.closed {
+		return nil, forbidden("registration is closed: ask a platform admin")
+	}
 	email := account.NormalizeEmail(request.Body.Email)
 	if !account.EmailOK(email) { // what the specification lets through may become something else
 		return nil, unprocessable(pointed("/email", "must be an e-mail address"))

@@ -17,6 +17,11 @@ import (
 	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
+const (
+	registrationOpen   = "open"
+	registrationClosed = "closed"
+)
+
 // Config is what the API reads from the environment besides the blocks that it shares with other roles.
 type Config struct {
 	ListenAddr      string        `env:"LISTEN_ADDR" envDefault:":8080" help:"address of the REST API"`
@@ -27,6 +32,7 @@ type Config struct {
 	AccessTokenTTL  time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"15m" help:"lifetime of an access token"`
 	RefreshTTL      time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" help:"how long a session lasts without being refreshed"`
 	TrustedProxies  []string      `env:"TRUSTED_PROXIES" envSeparator:"," help:"comma-separated CIDRs whose X-Forwarded-For is believed"`
+	Registration    string        `env:"REGISTRATION" envDefault:"open" help:"open or closed: whether anybody may create an account"`
 }
 
 // Validate implements config.Validator.
@@ -45,6 +51,9 @@ func (c *Config) Validate() []error {
 		if _, err := netip.ParsePrefix(network); err != nil {
 			errs = append(errs, fmt.Errorf("TRUSTED_PROXIES holds %q: want CIDRs, 10.0.0.0/8 for example", network))
 		}
+	}
+	if c.Registration != registrationOpen && c.Registration != registrationClosed {
+		errs = append(errs, fmt.Errorf("REGISTRATION=%q is unknown: want open or closed", c.Registration))
 	}
 	if c.Issuer == "" {
 		errs = append(errs, errors.New("JWT_ISSUER is empty"))

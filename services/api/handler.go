@@ -40,6 +40,7 @@ type server struct {
 	clock    func() time.Time
 	// refreshTTL is how long a session lasts without being refreshed.
 	refreshTTL time.Duration
+	closed     bool // to new accounts
 }
 
 var _ gen.StrictServerInterface = (*server)(nil)
@@ -137,6 +138,7 @@ func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*serve
 		clock:    deps.Clock,
 
 		refreshTTL: cfg.RefreshTTL,
+		closed:     cfg.Registration == registrationClosed,
 	}
 	if s.clock == nil {
 		s.clock = time.Now

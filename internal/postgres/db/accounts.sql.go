@@ -98,6 +98,51 @@ func (q *Queries) GetUserByEmail(ctx context.Context, email string) (User, error
 	return i, err
 }
 
+const grantAdmin = `-- name: GrantAdmin :execrows
+UPDATE users SET is_admin = true, updated_at = now() WHERE lower(email) = lower($1) AND disabled_at IS NULL
+`
+
+func (q *Queries) GrantAdmin(ctx context.Context, email string) (int64, error) {
+	result, err := q.db.Exec(ctx, grantAdmin, email)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const listUsers = `-- name: ListUsers :many
+SELECT id, email, display_name, password_hash, is_admin, disabled_at, created_at, updated_at FROM users WHERE id < $1 ORDER BY id DESC LIMIT $2
+`
+
+func (q *Queries) ListUsers(ctx context.Context, before uuid.UUID, pageSize int32) ([]User, error) {
+	rows, err := q.db.Query(ctx, listUsers, before, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []User{}
+	for rows.Next() {
+		var i User
+		if err := rows.Scan(
+			&i.ID,
+			&i.Email,
+			&i.DisplayName,
+			&i.PasswordHash,
+			&i.IsAdmin,
+			&i.DisabledAt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const replacePasswordHash = `-- name: ReplacePasswordHash :exec
 UPDATE users SET password_hash = $1, updated_at = now() WHERE id = $2 AND password_hash = $3
 `
@@ -119,6 +164,35 @@ UPDATE login_attempts SET attempts = attempts - 1 WHERE key IN (SELECT locked.ke
 func (q *Queries) ReturnAttempts(ctx context.Context, keys [][]byte) error {
 	_, err := q.db.Exec(ctx, returnAttempts, keys)
 	return err
+}
+
+const revokeSessions = `-- name: RevokeSessions :exec
+UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL
+`
+
+func (q *Queries) RevokeSessions(ctx context.Context, userID uuid.UUID) error {
+	_, err := q.db.Exec(ctx, revokeSessions, userID)
+	return err
+}
+
+const setUserDisabled = `-- name: SetUserDisabled :one
+UPDATE users SET disabled_at = CASE WHEN $1::boolean THEN coalesce(disabled_at, now()) END, updated_at = now() WHERE id = $2 RETURNING id, email, display_name, password_hash, is_admin, disabled_at, created_at, updated_at
+`
+
+func (q *Queries) SetUserDisabled(ctx context.Context, disabled bool, iD uuid.UUID) (User, error) {
+	row := q.db.QueryRow(ctx, setUserDisabled, disabled, iD)
+	var i User
+	err := row.Scan(
+		&i.ID,
+		&i.Email,
+		&i.DisplayName,
+		&i.PasswordHash,
+		&i.IsAdmin,
+		&i.DisabledAt,
+		&i.CreatedAt,
+		&i.UpdatedAt,
+	)
+	return i, err
 }
 
 const takeAttempts = `-- name: TakeAttempts :many

@@ -39,3 +39,15 @@ WITH locked AS (
     SELECT a.key FROM login_attempts a WHERE a.key = ANY (@keys::bytea[]) ORDER BY array_position(@keys::bytea[], a.key) FOR UPDATE
 )
 UPDATE login_attempts SET attempts = attempts - 1 WHERE key IN (SELECT locked.key FROM locked) AND attempts > 0;
+
+-- name: ListUsers :many
+SELECT * FROM users WHERE id < @before ORDER BY id DESC LIMIT @page_size;
+
+-- name: SetUserDisabled :one
+UPDATE users SET disabled_at = CASE WHEN @disabled::boolean THEN coalesce(disabled_at, now()) END, updated_at = now() WHERE id = @id RETURNING *;
+
+-- name: RevokeSessions :exec
+UPDATE sessions SET revoked_at = now() WHERE user_id = @user_id AND revoked_at IS NULL;
+
+-- name: GrantAdmin :execrows
+UPDATE users SET is_admin = true, updated_at = now() WHERE lower(email) = lower(@email) AND disabled_at IS NULL;
