@@ -127,7 +127,7 @@ func (s *server) GetMe(ctx context.Context, _ gen.GetMeRequestObject) (gen.GetMe
 
 // ChangePassword implements gen.StrictServerInterface.
 func (s *server) ChangePassword(ctx context.Context, request gen.ChangePasswordRequestObject) (gen.ChangePasswordResponseObject, error) {
-	p, err := userOnly(ctx)
+	p, err := loginOnly(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/gin-gonic/gin"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/internal/token"
+	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
 const (
@@ -26,6 +29,9 @@ type principal struct {
 	session uuid.UUID
 	service bool
 	admin   bool
+	// personal says that the request carries an API token. It may do what its scopes say.
+	personal bool
+	scopes   []string
 }
 
 // id is the user's id; the nil UUID, which is member of nothing, for a part of Atlas itself.
@@ -56,6 +62,29 @@ func userOnly(ctx context.Context) (principal, error) {
 	return p, nil
 }
 
+// loginOnly returns the caller, or an error when they have not logged in: an API token can't make more of itself, nor take over the account.
+func loginOnly(ctx context.Context) (principal, error) {
+	p, err := userOnly(ctx)
+	if err == nil && p.personal {
+		return p, forbidden("this needs a login, not an API token")
+	}
+	return p, err
+}
+
+// inScope returns an error when an API token is not made for such a request.
+func (p principal) inScope(method string) error {
+	need := gen.ScopeWrite
+	if method == http.MethodGet || method == http.MethodHead {
+		need = gen.ScopeRead
+	}
+	if !p.personal || slices.Contains(p.scopes, string(need)) {
+		return nil
+	}
+	return forbidden(fmt.Sprintf("this needs an API token with the scope %s", need)).with(map[string]string{
+		"WWW-Authenticate": fmt.Sprintf(`Bearer realm="atlas", error="insufficient_scope", scope=%q`, need),
+	})
+}
+
 // authenticate lets a request go on with its principal. Operations that the specification opens to everybody need none.
 func (s *server) authenticate(spec *spec) gin.HandlerFunc {
 	return func(c *gin.Context) {
@@ -63,6 +92,9 @@ func (s *server) authenticate(spec *spec) gin.HandlerFunc {
 			return
 		}
 		p, err := s.principal(c.Request.Context(), c.GetHeader("Authorization"))
+		if err == nil {
+			err = p.inScope(c.Request.Method)
+		}
 		if err != nil {
 			s.fail(c, err)
 			return
@@ -79,7 +111,11 @@ func (s *server) principal(ctx context.Context, header string) (principal, error
 	if !found || !strings.EqualFold(scheme, "Bearer") {
 		return principal{}, unauthenticated(challengeMissing, "the Authorization header is not Bearer <access_token>")
 	}
-	claims, err := s.verifier.Verify(strings.TrimSpace(raw))
+	raw = strings.TrimSpace(raw)
+	if strings.HasPrefix(raw, personalPrefix) {
+		return s.personal(ctx, raw)
+	}
+	claims, err := s.verifier.Verify(raw)
 	switch {
 	case errors.Is(err, token.ErrExpired):
 		return principal{}, unauthenticated(challengeInvalid, "the access token has expired: log in again")

@@ -38,8 +38,8 @@ type problem struct {
 // with adds headers to the answer.
 func (p *problem) with(header map[string]string) *problem {
 	out := *p
-	out.header = maps.Clone(p.header)
-	maps.Copy(out.header, header)
+	out.header = maps.Clone(header)
+	maps.Copy(out.header, p.header)
 	return &out
 }
 

@@ -79,6 +79,8 @@ func TestRights(t *testing.T) {
 		{"list users", "GET", "/v1/users", none, nil, [6]int{403, 403, 403, 403, 200, 200}},
 		{"disable a user", "PATCH", "/v1/users/" + guest.id, none, map[string]any{"disabled": true}, [6]int{403, 403, 403, 403, 200, 200}},
 		{"enable a user", "PATCH", "/v1/users/" + guest.id, none, map[string]any{"disabled": false}, [6]int{403, 403, 403, 403, 200, 200}},
+		{"list tokens", "GET", "/v1/tokens", none, nil, [6]int{200, 200, 200, 200, 200, 403}},
+		{"delete a token of nobody", "DELETE", "/v1/tokens/" + collection, none, nil, [6]int{404, 404, 404, 404, 404, 403}},
 		{"list sessions", "GET", "/v1/sessions", none, nil, [6]int{200, 200, 200, 200, 200, 403}},
 		{"end a session of nobody", "DELETE", "/v1/sessions/" + collection, none, nil, [6]int{404, 404, 404, 404, 404, 403}},
 		{"get a job", "GET", "/v1/jobs/" + job, none, nil, [6]int{200, 200, 403, 404, 200, 200}},

@@ -144,7 +144,7 @@ func (s *server) Logout(ctx context.Context, request gen.LogoutRequestObject) (g
 
 // ListSessions implements gen.StrictServerInterface.
 func (s *server) ListSessions(ctx context.Context, request gen.ListSessionsRequestObject) (gen.ListSessionsResponseObject, error) {
-	p, err := userOnly(ctx)
+	p, err := loginOnly(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (s *server) ListSessions(ctx context.Context, request gen.ListSessionsReque
 
 // RevokeSession implements gen.StrictServerInterface.
 func (s *server) RevokeSession(ctx context.Context, request gen.RevokeSessionRequestObject) (gen.RevokeSessionResponseObject, error) {
-	p, err := userOnly(ctx)
+	p, err := loginOnly(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -29,5 +29,18 @@ CREATE TABLE login_attempts (
 );
 CREATE INDEX login_attempts_resets_at_idx ON login_attempts (resets_at);
 
+-- Personal tokens for scripts. Only SHA-256 hashes: the tokens are random.
+CREATE TABLE api_tokens (
+    id           uuid PRIMARY KEY,
+    user_id      uuid NOT NULL REFERENCES users (id),
+    name         text NOT NULL,
+    scopes       text[] NOT NULL,
+    hash         bytea NOT NULL UNIQUE,
+    created_at   timestamptz NOT NULL DEFAULT now(),
+    expires_at   timestamptz NOT NULL,
+    last_used_at timestamptz
+);
+CREATE INDEX api_tokens_user_id_idx ON api_tokens (user_id, id DESC);
+
 -- +goose Down
-DROP TABLE login_attempts, refresh_tokens, sessions;
+DROP TABLE api_tokens, login_attempts, refresh_tokens, sessions;
