@@ -122,11 +122,7 @@ func (s *server) DeleteToken(ctx context.Context, request gen.DeleteTokenRequest
 func tokenBody(row db.ApiToken) gen.APIToken {
 	out := gen.APIToken{
 		ID: row.ID, Name: row.Name, Scopes: make([]gen.APITokenScope, len(row.Scopes)),
-		CreatedAt: row.CreatedAt.UTC(), ExpiresAt: row.ExpiresAt.UTC(),
-	}
-	if row.LastUsedAt != nil {
-		used := row.LastUsedAt.UTC()
-		out.LastUsedAt = &used
+		CreatedAt: row.CreatedAt.UTC(), ExpiresAt: row.ExpiresAt.UTC(), LastUsedAt: utc(row.LastUsedAt),
 	}
 	for i, scope := range row.Scopes {
 		out.Scopes[i] = gen.APITokenScope(scope)
