@@ -25,7 +25,7 @@ func StaticToken(token string) TokenSource {
 }
 
 // New returns a client for the API at baseURL (scheme and host, no /v1). A nil token sends no Authorization header, which is right for
-// Register and Login only.
+// Register, Login, Refresh, Logout and GetKeys only.
 func New(baseURL string, token TokenSource, opts ...ClientOption) (*ClientWithResponses, error) {
 	all := []ClientOption{WithHTTPClient(&http.Client{Timeout: DefaultTimeout})}
 	if token != nil {
