@@ -685,7 +685,21 @@ type CreateJobParams struct {
 
 // SearchParams defines parameters for Search.
 type SearchParams struct {
-	// Q Words to look for. Empty means everything, newest first.
+	// Q What to look for. Everything that is written must hold; the order does not matter; empty means everything, newest first.
+	//
+	// | write | to find items |
+	// |---|---|
+	// | `quick fox` | with both words, in any form, in title or content |
+	// | `"quick fox"` | with this phrase |
+	// | `-fox`, `-"quick fox"` | without it |
+	// | `tag:go`, `-tag:go`, `tag:"two words"` | with or without a tag |
+	// | `collection:Notes`, `-collection:<id>` | in one of your collections, by its name in any case or its ID |
+	// | `author:me`, `author:ada@example.com`, `-author:<id>` | that somebody created |
+	// | `after:2026-01-31`, `before:2026-02-01T10:00:00Z` | created not before, or before, a day (in UTC) or a time |
+	//
+	// Several `collection:` or several `author:` mean any of them. In quotes, `\"` is a quote. What has no other meaning is text: `foo:bar` is,
+	// and so are `or` and `*`. Words that are in every English text, such as `the`, are not looked for; in a phrase any word may be in their
+	// place. A collection or an e-mail that you can't see finds nothing. At most 64 words, phrases and filters.
 	Q            *string       `form:"q,omitempty" json:"q,omitempty"`
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 

@@ -14,6 +14,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 	"github.com/atlas-platform/atlas/internal/search"
+	"github.com/atlas-platform/atlas/internal/search/query"
 )
 
 // world is what the conformance suite searches: the items of one test, and how to make them searchable.
@@ -59,6 +60,7 @@ func TestElasticsearchConforms(t *testing.T) {
 func conformance(t *testing.T, setup func(t *testing.T) world) {
 	t.Helper()
 	ctx := context.Background()
+	languageConforms(t, setup)
 
 	t.Run("finds words in title and content, stemmed", func(t *testing.T) {
 		t.Parallel()
@@ -68,7 +70,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		content := w.Item(t, c, "Operations", "The consumer was replicated twice.")
 		other := w.Item(t, c, "Cooking", "Boil the water.")
 		w.publish(t, title, content, other)
-		page, err := w.searcher.Search(ctx, search.Query{Text: "replicate consumer", CollectionIDs: []uuid.UUID{c}})
+		page, err := w.searcher.Search(ctx, search.Query{Match: parse(t, "replicate consumer"), CollectionIDs: []uuid.UUID{c}})
 		require.NoError(t, err)
 		require.Equal(t, []uuid.UUID{title, content}, ids(page), "a match in the title comes first")
 		require.EqualValues(t, 2, page.Total)
@@ -96,7 +98,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 			"brown elephant":   {},
 			"quick river bear": {b},
 		} {
-			page, err := w.searcher.Search(ctx, search.Query{Text: text, CollectionIDs: in})
+			page, err := w.searcher.Search(ctx, search.Query{Match: parse(t, text), CollectionIDs: in})
 			require.NoError(t, err, text)
 			require.ElementsMatch(t, want, ids(page), text)
 		}
@@ -109,14 +111,14 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		mine, theirs := w.Item(t, c, "shared word", ""), w.Item(t, d, "shared word", "")
 		w.publish(t, mine, theirs)
 		for _, text := range []string{"shared", ""} {
-			page, err := w.searcher.Search(ctx, search.Query{Text: text, CollectionIDs: []uuid.UUID{c}})
+			page, err := w.searcher.Search(ctx, search.Query{Match: parse(t, text), CollectionIDs: []uuid.UUID{c}})
 			require.NoError(t, err)
 			require.Equal(t, []uuid.UUID{mine}, ids(page))
-			page, err = w.searcher.Search(ctx, search.Query{Text: text})
+			page, err = w.searcher.Search(ctx, search.Query{Match: parse(t, text)})
 			require.NoError(t, err)
 			require.Empty(t, page.Hits)
 			require.Zero(t, page.Total)
-			page, err = w.searcher.Search(ctx, search.Query{Text: text, CollectionIDs: []uuid.UUID{uuid.New()}})
+			page, err = w.searcher.Search(ctx, search.Query{Match: parse(t, text), CollectionIDs: []uuid.UUID{uuid.New()}})
 			require.NoError(t, err)
 			require.Empty(t, page.Hits)
 		}
@@ -129,7 +131,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		both, one := w.Item(t, c, "kafka notes", "", "go", "kafka"), w.Item(t, c, "kafka notes", "", "kafka")
 		w.publish(t, both, one)
 		for _, text := range []string{"notes", ""} {
-			page, err := w.searcher.Search(ctx, search.Query{Text: text, CollectionIDs: []uuid.UUID{c}, Tags: []string{"go", "kafka"}})
+			page, err := w.searcher.Search(ctx, search.Query{Match: parse(t, text+" tag:go tag:kafka"), CollectionIDs: []uuid.UUID{c}})
 			require.NoError(t, err)
 			require.Equal(t, []uuid.UUID{both}, ids(page))
 			require.Equal(t, []string{"go", "kafka"}, page.Hits[0].Tags)
@@ -144,7 +146,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		first := w.Item(t, c, "first", "")
 		second := w.Item(t, c, "second", "")
 		w.publish(t, first, second)
-		page, err := w.searcher.Search(ctx, search.Query{Text: "  ", CollectionIDs: []uuid.UUID{c}})
+		page, err := w.searcher.Search(ctx, search.Query{Match: parse(t, "  "), CollectionIDs: []uuid.UUID{c}})
 		require.NoError(t, err)
 		require.Equal(t, []uuid.UUID{second, first}, ids(page))
 	})
@@ -157,7 +159,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		w.publish(t, gone)
 		w.Delete(t, gone)
 		w.publish(t, gone)
-		page, err := w.searcher.Search(ctx, search.Query{Text: "ephemeral", CollectionIDs: []uuid.UUID{c}})
+		page, err := w.searcher.Search(ctx, search.Query{Match: parse(t, "ephemeral"), CollectionIDs: []uuid.UUID{c}})
 		require.NoError(t, err)
 		require.Empty(t, page.Hits)
 	})
@@ -169,7 +171,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		id := w.Item(t, c, "x", "before <script>alert('needle & thread')</script> <mark>needle</mark> after \x02 \x03")
 		w.publish(t, id)
 		for _, text := range []string{"needle", ""} {
-			page, err := w.searcher.Search(ctx, search.Query{Text: text, CollectionIDs: []uuid.UUID{c}})
+			page, err := w.searcher.Search(ctx, search.Query{Match: parse(t, text), CollectionIDs: []uuid.UUID{c}})
 			require.NoError(t, err)
 			require.Len(t, page.Hits, 1)
 			snippet := page.Hits[0].Snippet
@@ -192,7 +194,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		w.publish(t, all...)
 		for _, text := range []string{"same text", ""} {
 			var seen []uuid.UUID
-			q := search.Query{Text: text, CollectionIDs: []uuid.UUID{c}, Limit: 3}
+			q := search.Query{Match: parse(t, text), CollectionIDs: []uuid.UUID{c}, Limit: 3}
 			for pages := 1; ; pages++ {
 				page, err := w.searcher.Search(ctx, q)
 				require.NoError(t, err)
@@ -218,7 +220,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		require.NoError(t, err)
 		require.NotEmpty(t, page.NextCursor)
 		for _, cursor := range []string{"%", "e30", page.NextCursor} {
-			_, err = w.searcher.Search(ctx, search.Query{Text: "one", CollectionIDs: []uuid.UUID{c}, Cursor: cursor})
+			_, err = w.searcher.Search(ctx, search.Query{Match: parse(t, "one"), CollectionIDs: []uuid.UUID{c}, Cursor: cursor})
 			require.ErrorIs(t, err, search.ErrCursor)
 		}
 	})
@@ -227,11 +229,18 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		t.Parallel()
 		w := setup(t)
 		c := w.Collection(t)
-		for _, text := range []string{`"`, `"unclosed`, "-", "--", "a && b || !", "~3", "foo*", "()", ":*", `\`, "<b>", "+", "|", strings.Repeat("word ", 200)} {
-			_, err := w.searcher.Search(ctx, search.Query{Text: text, CollectionIDs: []uuid.UUID{c}})
+		for _, text := range []string{`"`, `"unclosed`, "-", "--", "a && b || !", "~3", "foo*", "()", ":*", `\`, "<b>", "+", "|", strings.Repeat("word ", 60), strings.Repeat("-", 1000), strings.Repeat("a-", 500), "a'b 'c' \\' d\\", "世界 🚀 é", "1.5 -2 a/b a_b x@y.z https://x.y/z?q=1#f", strings.Repeat("x", 1000), "\ufffd"} {
+			_, err := w.searcher.Search(ctx, search.Query{Match: parse(t, text), CollectionIDs: []uuid.UUID{c}})
 			require.NoError(t, err, text)
 		}
 	})
+}
+
+func parse(t *testing.T, text string) query.Query {
+	t.Helper()
+	q, err := query.Parse(text)
+	require.NoError(t, err, text)
+	return q
 }
 
 func ids(page search.Page) []uuid.UUID {

@@ -37,7 +37,7 @@ func NewElasticsearch(es elastictransport.Interface, alias string) *Elasticsearc
 // Search implements Searcher.
 func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 	q = q.normal()
-	if len(q.CollectionIDs) == 0 {
+	if q.nobody() {
 		return Page{Hits: []Hit{}}, nil
 	}
 	after, resumed, err := q.resume(engineElasticsearch)
@@ -58,22 +58,12 @@ func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 type object = map[string]any
 
 func searchBody(q Query, after position, resumed bool) object {
-	filters := []any{object{"terms": object{"collection_id": q.CollectionIDs}}}
-	for _, tag := range q.Tags {
-		filters = append(filters, object{"term": object{"tags": tag}})
-	}
-	query := object{"filter": filters}
 	sort := []any{object{"id": "desc"}}
-	if q.Text != "" {
-		// Every word must be in the item, in whichever field: the stemmed fields find, the exact ones lift what matches to the letter.
-		query["must"] = object{"simple_query_string": object{
-			"query": q.Text, "fields": []string{"title^3", "title.exact^3", "content", "content.exact"},
-			"default_operator": "and", "flags": "PHRASE|NOT|WHITESPACE",
-		}}
+	if q.ranked() {
 		sort = []any{object{"_score": "desc"}, object{"id": "desc"}}
 	}
 	body := object{
-		"query": object{"bool": query}, "sort": sort, "size": q.Limit + 1, "track_total_hits": MaxTotal, "track_scores": q.Text != "",
+		"query": esQuery(q), "sort": sort, "size": q.Limit + 1, "track_total_hits": MaxTotal, "track_scores": q.ranked(),
 		"_source": []string{"id", "collection_id", "title", "tags", "updated_at", "version"},
 		"highlight": object{
 			"encoder": "html", "pre_tags": []string{"<mark>"}, "post_tags": []string{"</mark>"}, "max_analyzed_offset": highlightLength,
@@ -143,7 +133,7 @@ func (a *searchAnswer) page(q Query) (Page, error) {
 	page.Hits = page.Hits[:q.Limit] // one more was asked for, to know whether there is a next page
 	last := page.Hits[q.Limit-1]
 	p := position{Engine: engineElasticsearch, ID: last.ItemID}
-	if q.Text != "" {
+	if q.ranked() {
 		p.Ranked, p.Score = true, last.Score
 	}
 	var err error

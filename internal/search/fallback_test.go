@@ -33,7 +33,7 @@ func TestFallbackAnswersDegradedWhileElasticsearchIsAway(t *testing.T) {
 	es, err := elastic.NewClient(elastic.Config{URLs: []string{"http://127.0.0.1:1"}}) // nobody listens there
 	require.NoError(t, err)
 	searcher := search.NewFallback(search.NewElasticsearch(es, "any"), search.NewPostgres(pool))
-	q := search.Query{Text: "needle", CollectionIDs: []uuid.UUID{c}, Limit: 2}
+	q := search.Query{Match: parse(t, "needle"), CollectionIDs: []uuid.UUID{c}, Limit: 2}
 	page, err := searcher.Search(ctx, q)
 	require.NoError(t, err)
 	require.True(t, page.Degraded)

@@ -29,27 +29,31 @@ func NewPostgres(pool *pgxpool.Pool) *Postgres { return &Postgres{pool: pool} }
 // Search implements Searcher.
 func (s *Postgres) Search(ctx context.Context, q Query) (Page, error) {
 	q = q.normal()
-	if len(q.CollectionIDs) == 0 {
+	if q.nobody() {
 		return Page{Hits: []Hit{}}, nil
 	}
 	after, resumed, err := q.resume(enginePostgres)
 	if err != nil {
 		return Page{}, err
 	}
-	page := Page{}
+	page, filters := Page{Hits: []Hit{}}, newPGFilters(q)
 	err = postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { // page and total from one connection
 		queries := db.New(tx)
-		var err error
-		if q.Text == "" {
-			page.Hits, err = newest(ctx, queries, q, after, resumed)
+		text, ok, err := tsquery(ctx, queries, q)
+		if err != nil || !ok {
+			return err
+		}
+		if q.ranked() {
+			page.Hits, err = ranked(ctx, queries, q, text, filters, after, resumed)
 		} else {
-			page.Hits, err = ranked(ctx, queries, q, after, resumed)
+			page.Hits, err = newest(ctx, queries, q, text, filters, after, resumed)
 		}
 		if err != nil {
 			return err
 		}
 		page.Total, err = queries.CountSearchMatches(ctx, db.CountSearchMatchesParams{
-			CollectionIds: q.CollectionIDs, Query: q.Text, Tags: q.Tags, AtMost: MaxTotal,
+			CollectionIds: q.CollectionIDs, Query: text, Tags: filters.tags, NotTags: filters.notTags, Authors: filters.authors,
+			NotAuthors: filters.notAuthors, CreatedAfter: filters.after, CreatedBefore: filters.before, AtMost: MaxTotal,
 		})
 		return err
 	})
@@ -60,7 +64,7 @@ func (s *Postgres) Search(ctx context.Context, q Query) (Page, error) {
 		page.Hits = page.Hits[:q.Limit]
 		last := page.Hits[q.Limit-1]
 		p := position{Engine: enginePostgres, ID: last.ItemID}
-		if q.Text != "" {
+		if q.ranked() {
 			p.Ranked, p.Score = true, last.Score
 		}
 		if page.NextCursor, err = p.encode(); err != nil {
@@ -79,9 +83,10 @@ func searchError(err error) error {
 	return fmt.Errorf("%w: search PostgreSQL: %w", ErrUnavailable, err)
 }
 
-func ranked(ctx context.Context, queries *db.Queries, q Query, after position, resumed bool) ([]Hit, error) {
+func ranked(ctx context.Context, queries *db.Queries, q Query, text string, filters pgFilters, after position, resumed bool) ([]Hit, error) {
 	rows, err := queries.SearchItemsByRank(ctx, db.SearchItemsByRankParams{
-		Query: q.Text, CollectionIds: q.CollectionIDs, Tags: q.Tags,
+		Query: text, CollectionIds: q.CollectionIDs, Tags: filters.tags, NotTags: filters.notTags, Authors: filters.authors,
+		NotAuthors: filters.notAuthors, CreatedAfter: filters.after, CreatedBefore: filters.before,
 		HasAfter: resumed, AfterScore: after.Score, AfterID: after.ID, PageSize: int32(q.Limit + 1), //nolint:gosec // at most MaxLimit
 	})
 	if err != nil {
@@ -97,13 +102,15 @@ func ranked(ctx context.Context, queries *db.Queries, q Query, after position, r
 	return hits, nil
 }
 
-func newest(ctx context.Context, queries *db.Queries, q Query, after position, resumed bool) ([]Hit, error) {
+func newest(ctx context.Context, queries *db.Queries, q Query, text string, filters pgFilters, after position, resumed bool) ([]Hit, error) {
 	afterID := uuid.Nil
 	if resumed {
 		afterID = after.ID
 	}
 	rows, err := queries.SearchItemsNewest(ctx, db.SearchItemsNewestParams{
-		CollectionIds: q.CollectionIDs, Tags: q.Tags, HasAfter: resumed, AfterID: afterID, PageSize: int32(q.Limit + 1), //nolint:gosec // at most MaxLimit
+		CollectionIds: q.CollectionIDs, Query: text, Tags: filters.tags, NotTags: filters.notTags, Authors: filters.authors,
+		NotAuthors: filters.notAuthors, CreatedAfter: filters.after, CreatedBefore: filters.before,
+		HasAfter: resumed, AfterID: afterID, PageSize: int32(q.Limit + 1), //nolint:gosec // at most MaxLimit
 	})
 	if err != nil {
 		return nil, err

@@ -9,10 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"html"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/search/query"
 )
 
 // Limits of a page.
@@ -32,13 +35,15 @@ var (
 	ErrQuery = errors.New("the query can't be searched")
 )
 
-// Query is what to find. Text may hold "phrases" and -exclusions; without a text the newest items are found.
+// Query is what to find; without a text that must be there the newest items are found.
 type Query struct {
-	Text string
+	// Match is what the caller typed. Its collections and authors are names that only the caller's rights can resolve: the fields below say
+	// what they stand for, and a Searcher looks at nothing else for them.
+	Match query.Query
 	// CollectionIDs are the only collections that are searched; none means that nothing is found.
 	CollectionIDs []uuid.UUID
-	// Tags must all be on an item.
-	Tags []string
+	// Authors created the items that are found; nil is anybody, empty is nobody. NotAuthors did not.
+	Authors, NotAuthors []uuid.UUID
 	// Limit is the size of the page; 0 means DefaultLimit, more than MaxLimit means MaxLimit.
 	Limit int
 	// Cursor is the NextCursor of the page before. It is not signed: whoever hands it out must do that.
@@ -75,17 +80,23 @@ type Searcher interface {
 }
 
 func (q Query) normal() Query {
-	q.Text = strings.TrimSpace(q.Text)
 	switch {
 	case q.Limit <= 0:
 		q.Limit = DefaultLimit
 	case q.Limit > MaxLimit:
 		q.Limit = MaxLimit
 	}
-	if q.Tags == nil {
-		q.Tags = []string{}
-	}
 	return q
+}
+
+// nobody reports whether the query asks for nothing that can exist for this caller.
+func (q Query) nobody() bool {
+	return len(q.CollectionIDs) == 0 || (q.Authors != nil && len(q.Authors) == 0)
+}
+
+// ranked reports whether there is a text by which some items match better than others.
+func (q Query) ranked() bool {
+	return slices.ContainsFunc(q.Match.Needles(), func(n query.Needle) bool { return !n.Not })
 }
 
 // position is where a page ended. Ranked tells a page ordered by (Score, ID) from one ordered by ID.
@@ -125,7 +136,7 @@ func (q Query) resume(engine string) (p position, ok bool, err error) {
 	if err != nil {
 		return p, false, err
 	}
-	if p.Engine != engine || p.Ranked != (q.Text != "") {
+	if p.Engine != engine || p.Ranked != q.ranked() {
 		return p, false, ErrCursor
 	}
 	return p, true, nil

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -15,16 +14,15 @@ import (
 // caller may see now, and the database has the last word about each hit.
 func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (gen.SearchResponseObject, error) {
 	p, params := caller(ctx), request.Params
-	query := search.Query{Tags: wantedTags(params.Tag), Limit: int(pageSize(params.Limit))}
-	if params.Q != nil {
-		query.Text = *params.Q
+	match, err := parseQuery(params.Q, wantedTags(params.Tag))
+	if err != nil {
+		return nil, err
 	}
-	scope := []any{"search", p.id(), params.CollectionID, query.Tags, query.Text}
+	scope := []any{"search", p.id(), params.CollectionID, match.Tags, match.String()}
 	from, err := s.cursors.decode(params.Cursor, position{}, scope...)
 	if err != nil {
 		return nil, err
 	}
-	query.Cursor = from.Inner
 	roles, err := s.visible(ctx, p.id(), params.CollectionID)
 	if err != nil {
 		return nil, err
@@ -35,9 +33,11 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 		}
 		return gen.Search200JSONResponse{Items: []gen.SearchHit{}}, nil
 	}
-	for id := range roles {
-		query.CollectionIDs = append(query.CollectionIDs, id)
+	query, err := s.resolve(ctx, match, roles)
+	if err != nil {
+		return nil, err
 	}
+	query.Limit, query.Cursor = int(pageSize(params.Limit)), from.Inner
 	page, err := s.searcher.Search(ctx, query)
 	if err != nil {
 		return nil, searchProblem(err)
@@ -51,20 +51,6 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 		out.NextCursor, err = s.cursors.encode(position{Inner: page.NextCursor}, scope...)
 	}
 	return out, err
-}
-
-func searchProblem(err error) error {
-	switch {
-	case errors.Is(err, search.ErrCursor):
-		const message = "is no longer valid for this search: start again with the first page"
-		return badRequest("cursor "+message, parameter("cursor", message))
-	case errors.Is(err, search.ErrQuery):
-		return badRequest("q can't be searched for", parameter("q", "can't be searched for"))
-	case errors.Is(err, search.ErrUnavailable):
-		return errors.Join(unavailable("search is not available"), err)
-	default:
-		return fmt.Errorf("search: %w", err)
-	}
 }
 
 // visible are the collections that the user may see and the role in each; only collection when it is given.

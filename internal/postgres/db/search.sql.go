@@ -16,13 +16,20 @@ const countSearchMatches = `-- name: CountSearchMatches :one
 SELECT count(*) FROM (
     SELECT 1 FROM items i
     WHERE i.deleted_at IS NULL AND i.collection_id = ANY ($1::uuid[])
-        AND ($2::text = '' OR i.search_vector @@ websearch_to_tsquery('english', $2::text))
+        AND ($2::text = '' OR i.search_vector @@ ($2::text)::tsquery)
         AND NOT EXISTS (
             SELECT 1 FROM unnest($3::text[]) AS wanted (name) WHERE NOT EXISTS (
                 SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
             )
         )
-    LIMIT $4
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY ($4::text[])
+        )
+        AND (cardinality($5::uuid[]) = 0 OR i.created_by = ANY ($5::uuid[]))
+        AND i.created_by <> ALL ($6::uuid[])
+        AND ($7::timestamptz IS NULL OR i.created_at >= $7)
+        AND ($8::timestamptz IS NULL OR i.created_at < $8)
+    LIMIT $9
 ) AS matches
 `
 
@@ -30,6 +37,11 @@ type CountSearchMatchesParams struct {
 	CollectionIds []uuid.UUID
 	Query         string
 	Tags          []string
+	NotTags       []string
+	Authors       []uuid.UUID
+	NotAuthors    []uuid.UUID
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
 	AtMost        int32
 }
 
@@ -39,6 +51,11 @@ func (q *Queries) CountSearchMatches(ctx context.Context, arg CountSearchMatches
 		arg.CollectionIds,
 		arg.Query,
 		arg.Tags,
+		arg.NotTags,
+		arg.Authors,
+		arg.NotAuthors,
+		arg.CreatedAfter,
+		arg.CreatedBefore,
 		arg.AtMost,
 	)
 	var count int64
@@ -46,18 +63,116 @@ func (q *Queries) CountSearchMatches(ctx context.Context, arg CountSearchMatches
 	return count, err
 }
 
+const parseSearchPhrases = `-- name: ParseSearchPhrases :many
+SELECT phraseto_tsquery('english', p.phrase)::text AS query
+FROM unnest($1::text[]) WITH ORDINALITY AS p (phrase, place)
+ORDER BY p.place
+`
+
+// The phrases' lexemes, as the text of a tsquery each: empty where a phrase has none.
+func (q *Queries) ParseSearchPhrases(ctx context.Context, phrases []string) ([]string, error) {
+	rows, err := q.db.Query(ctx, parseSearchPhrases, phrases)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []string{}
+	for rows.Next() {
+		var query string
+		if err := rows.Scan(&query); err != nil {
+			return nil, err
+		}
+		items = append(items, query)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const resolveSearchAuthors = `-- name: ResolveSearchAuthors :many
+SELECT DISTINCT n.email::text AS wanted, u.id
+FROM unnest($1::text[]) AS n (email) JOIN users u ON lower(u.email) = lower(n.email) JOIN memberships m ON m.user_id = u.id
+WHERE m.collection_id = ANY ($2::uuid[])
+`
+
+type ResolveSearchAuthorsRow struct {
+	Wanted string
+	ID     uuid.UUID
+}
+
+// Which members of the given collections, all of them the caller's, have one of the e-mails. Nobody else's account can be learned.
+func (q *Queries) ResolveSearchAuthors(ctx context.Context, emails []string, collectionIds []uuid.UUID) ([]ResolveSearchAuthorsRow, error) {
+	rows, err := q.db.Query(ctx, resolveSearchAuthors, emails, collectionIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ResolveSearchAuthorsRow{}
+	for rows.Next() {
+		var i ResolveSearchAuthorsRow
+		if err := rows.Scan(&i.Wanted, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const resolveSearchCollections = `-- name: ResolveSearchCollections :many
+SELECT n.name::text AS wanted, c.id
+FROM unnest($1::text[]) AS n (name) JOIN collections c ON lower(c.name) = lower(n.name)
+WHERE c.id = ANY ($2::uuid[])
+`
+
+type ResolveSearchCollectionsRow struct {
+	Wanted string
+	ID     uuid.UUID
+}
+
+// Which of the given collections, all of them the caller's, have one of the names.
+func (q *Queries) ResolveSearchCollections(ctx context.Context, names []string, collectionIds []uuid.UUID) ([]ResolveSearchCollectionsRow, error) {
+	rows, err := q.db.Query(ctx, resolveSearchCollections, names, collectionIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ResolveSearchCollectionsRow{}
+	for rows.Next() {
+		var i ResolveSearchCollectionsRow
+		if err := rows.Scan(&i.Wanted, &i.ID); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const searchItemsByRank = `-- name: SearchItemsByRank :many
 WITH page AS (
     SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at, ts_rank_cd(i.search_vector, q.query)::float8 AS score, q.query
-    FROM items i CROSS JOIN websearch_to_tsquery('english', $1::text) AS q (query)
+    FROM items i CROSS JOIN (SELECT ($1::text)::tsquery AS query) AS q
     WHERE i.search_vector @@ q.query AND i.deleted_at IS NULL AND i.collection_id = ANY ($2::uuid[])
         AND NOT EXISTS (
             SELECT 1 FROM unnest($3::text[]) AS wanted (name) WHERE NOT EXISTS (
                 SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
             )
         )
-        AND (NOT $4::boolean OR (ts_rank_cd(i.search_vector, q.query)::float8, i.id) < ($5::float8, $6::uuid))
-    ORDER BY score DESC, i.id DESC LIMIT $7
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY ($4::text[])
+        )
+        AND (cardinality($5::uuid[]) = 0 OR i.created_by = ANY ($5::uuid[]))
+        AND i.created_by <> ALL ($6::uuid[])
+        AND ($7::timestamptz IS NULL OR i.created_at >= $7)
+        AND ($8::timestamptz IS NULL OR i.created_at < $8)
+        AND (NOT $9::boolean OR (ts_rank_cd(i.search_vector, q.query)::float8, i.id) < ($10::float8, $11::uuid))
+    ORDER BY score DESC, i.id DESC LIMIT $12
 )
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, p.score,
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), p.query,
@@ -70,6 +185,11 @@ type SearchItemsByRankParams struct {
 	Query         string
 	CollectionIds []uuid.UUID
 	Tags          []string
+	NotTags       []string
+	Authors       []uuid.UUID
+	NotAuthors    []uuid.UUID
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
 	HasAfter      bool
 	AfterScore    float64
 	AfterID       uuid.UUID
@@ -95,6 +215,11 @@ func (q *Queries) SearchItemsByRank(ctx context.Context, arg SearchItemsByRankPa
 		arg.Query,
 		arg.CollectionIds,
 		arg.Tags,
+		arg.NotTags,
+		arg.Authors,
+		arg.NotAuthors,
+		arg.CreatedAfter,
+		arg.CreatedBefore,
 		arg.HasAfter,
 		arg.AfterScore,
 		arg.AfterID,
@@ -132,18 +257,32 @@ SELECT i.id, i.collection_id, i.title, i.version, i.updated_at, left(i.content, 
     coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id), '{}')::text[] AS tags
 FROM items i
 WHERE i.deleted_at IS NULL AND i.collection_id = ANY ($1::uuid[])
+    AND ($2::text = '' OR i.search_vector @@ ($2::text)::tsquery)
     AND NOT EXISTS (
-        SELECT 1 FROM unnest($2::text[]) AS wanted (name) WHERE NOT EXISTS (
+        SELECT 1 FROM unnest($3::text[]) AS wanted (name) WHERE NOT EXISTS (
             SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
         )
     )
-    AND (NOT $3::boolean OR i.id < $4::uuid)
-ORDER BY i.id DESC LIMIT $5
+    AND NOT EXISTS (
+        SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY ($4::text[])
+    )
+    AND (cardinality($5::uuid[]) = 0 OR i.created_by = ANY ($5::uuid[]))
+    AND i.created_by <> ALL ($6::uuid[])
+    AND ($7::timestamptz IS NULL OR i.created_at >= $7)
+    AND ($8::timestamptz IS NULL OR i.created_at < $8)
+    AND (NOT $9::boolean OR i.id < $10::uuid)
+ORDER BY i.id DESC LIMIT $11
 `
 
 type SearchItemsNewestParams struct {
 	CollectionIds []uuid.UUID
+	Query         string
 	Tags          []string
+	NotTags       []string
+	Authors       []uuid.UUID
+	NotAuthors    []uuid.UUID
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
 	HasAfter      bool
 	AfterID       uuid.UUID
 	PageSize      int32
@@ -159,11 +298,17 @@ type SearchItemsNewestRow struct {
 	Tags         []string
 }
 
-// Without a text: newest first, by keyset on id (UUIDv7 is ordered by creation time).
+// Without a text that ranks: newest first, by keyset on id (UUIDv7 is ordered by creation time). The query may still exclude words.
 func (q *Queries) SearchItemsNewest(ctx context.Context, arg SearchItemsNewestParams) ([]SearchItemsNewestRow, error) {
 	rows, err := q.db.Query(ctx, searchItemsNewest,
 		arg.CollectionIds,
+		arg.Query,
 		arg.Tags,
+		arg.NotTags,
+		arg.Authors,
+		arg.NotAuthors,
+		arg.CreatedAfter,
+		arg.CreatedBefore,
 		arg.HasAfter,
 		arg.AfterID,
 		arg.PageSize,

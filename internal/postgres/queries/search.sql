@@ -1,16 +1,29 @@
+-- name: ParseSearchPhrases :many
+-- The phrases' lexemes, as the text of a tsquery each: empty where a phrase has none.
+SELECT phraseto_tsquery('english', p.phrase)::text AS query
+FROM unnest(@phrases::text[]) WITH ORDINALITY AS p (phrase, place)
+ORDER BY p.place;
+
 -- name: SearchItemsByRank :many
 -- Matches, best first, by keyset on (score, id). The snippet is cut from the page's rows only: that is the dear part.
 -- Long runs without a space are cut as the search vector's are.
 -- chr(2) and chr(3) mark a match; the caller escapes the text and then turns them into tags, so nothing of an item's own markup survives.
 WITH page AS (
     SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at, ts_rank_cd(i.search_vector, q.query)::float8 AS score, q.query
-    FROM items i CROSS JOIN websearch_to_tsquery('english', @query::text) AS q (query)
+    FROM items i CROSS JOIN (SELECT (@query::text)::tsquery AS query) AS q
     WHERE i.search_vector @@ q.query AND i.deleted_at IS NULL AND i.collection_id = ANY (@collection_ids::uuid[])
         AND NOT EXISTS (
             SELECT 1 FROM unnest(@tags::text[]) AS wanted (name) WHERE NOT EXISTS (
                 SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
             )
         )
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY (@not_tags::text[])
+        )
+        AND (cardinality(@authors::uuid[]) = 0 OR i.created_by = ANY (@authors::uuid[]))
+        AND i.created_by <> ALL (@not_authors::uuid[])
+        AND (sqlc.narg(created_after)::timestamptz IS NULL OR i.created_at >= sqlc.narg(created_after))
+        AND (sqlc.narg(created_before)::timestamptz IS NULL OR i.created_at < sqlc.narg(created_before))
         AND (NOT @has_after::boolean OR (ts_rank_cd(i.search_vector, q.query)::float8, i.id) < (@after_score::float8, @after_id::uuid))
     ORDER BY score DESC, i.id DESC LIMIT @page_size
 )
@@ -21,16 +34,24 @@ SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, p.score,
 FROM page p ORDER BY p.score DESC, p.id DESC;
 
 -- name: SearchItemsNewest :many
--- Without a text: newest first, by keyset on id (UUIDv7 is ordered by creation time).
+-- Without a text that ranks: newest first, by keyset on id (UUIDv7 is ordered by creation time). The query may still exclude words.
 SELECT i.id, i.collection_id, i.title, i.version, i.updated_at, left(i.content, 200) AS snippet,
     coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id), '{}')::text[] AS tags
 FROM items i
 WHERE i.deleted_at IS NULL AND i.collection_id = ANY (@collection_ids::uuid[])
+    AND (@query::text = '' OR i.search_vector @@ (@query::text)::tsquery)
     AND NOT EXISTS (
         SELECT 1 FROM unnest(@tags::text[]) AS wanted (name) WHERE NOT EXISTS (
             SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
         )
     )
+    AND NOT EXISTS (
+        SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY (@not_tags::text[])
+    )
+    AND (cardinality(@authors::uuid[]) = 0 OR i.created_by = ANY (@authors::uuid[]))
+    AND i.created_by <> ALL (@not_authors::uuid[])
+    AND (sqlc.narg(created_after)::timestamptz IS NULL OR i.created_at >= sqlc.narg(created_after))
+    AND (sqlc.narg(created_before)::timestamptz IS NULL OR i.created_at < sqlc.narg(created_before))
     AND (NOT @has_after::boolean OR i.id < @after_id::uuid)
 ORDER BY i.id DESC LIMIT @page_size;
 
@@ -39,11 +60,30 @@ ORDER BY i.id DESC LIMIT @page_size;
 SELECT count(*) FROM (
     SELECT 1 FROM items i
     WHERE i.deleted_at IS NULL AND i.collection_id = ANY (@collection_ids::uuid[])
-        AND (@query::text = '' OR i.search_vector @@ websearch_to_tsquery('english', @query::text))
+        AND (@query::text = '' OR i.search_vector @@ (@query::text)::tsquery)
         AND NOT EXISTS (
             SELECT 1 FROM unnest(@tags::text[]) AS wanted (name) WHERE NOT EXISTS (
                 SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
             )
         )
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY (@not_tags::text[])
+        )
+        AND (cardinality(@authors::uuid[]) = 0 OR i.created_by = ANY (@authors::uuid[]))
+        AND i.created_by <> ALL (@not_authors::uuid[])
+        AND (sqlc.narg(created_after)::timestamptz IS NULL OR i.created_at >= sqlc.narg(created_after))
+        AND (sqlc.narg(created_before)::timestamptz IS NULL OR i.created_at < sqlc.narg(created_before))
     LIMIT @at_most
 ) AS matches;
+
+-- name: ResolveSearchCollections :many
+-- Which of the given collections, all of them the caller's, have one of the names.
+SELECT n.name::text AS wanted, c.id
+FROM unnest(@names::text[]) AS n (name) JOIN collections c ON lower(c.name) = lower(n.name)
+WHERE c.id = ANY (@collection_ids::uuid[]);
+
+-- name: ResolveSearchAuthors :many
+-- Which members of the given collections, all of them the caller's, have one of the e-mails. Nobody else's account can be learned.
+SELECT DISTINCT n.email::text AS wanted, u.id
+FROM unnest(@emails::text[]) AS n (email) JOIN users u ON lower(u.email) = lower(n.email) JOIN memberships m ON m.user_id = u.id
+WHERE m.collection_id = ANY (@collection_ids::uuid[]);

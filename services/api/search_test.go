@@ -1,0 +1,98 @@
+package api_test
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// find returns the titles of what a search finds, in order of the alphabet.
+func (b *testBundle) find(user *account, q, more string) []string {
+	b.t.Helper()
+	titles := []string{}
+	for _, hit := range b.call(user, "GET", "/v1/search?q="+url.QueryEscape(q)+more, nil).is(200).items() {
+		titles = append(titles, hit["title"].(string))
+	}
+	slices.Sort(titles)
+	return titles
+}
+
+func TestSearchLanguage(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada, eve := b.account("ada"), b.account("eve")
+	notes, recipes := b.collection(ada, "My Notes"), b.collection(ada, "Recipes")
+	b.member(ada, recipes, eve, "editor")
+	b.item(ada, notes, "ada's note", "go", "two words")
+	b.item(ada, recipes, "ada's recipe", "go")
+	b.item(eve, recipes, "eve's recipe")
+	for q, want := range map[string][]string{
+		"recipe":                                     {"ada's recipe", "eve's recipe"},
+		"recipe -eve":                                {"ada's recipe"},
+		`tag:"two words"`:                            {"ada's note"},
+		"recipe tag:go":                              {"ada's recipe"},
+		"collection:RECIPES":                         {"ada's recipe", "eve's recipe"},
+		`collection:"my notes"`:                      {"ada's note"},
+		"-collection:recipes":                        {"ada's note"},
+		"collection:" + notes:                        {"ada's note"},
+		"collection:recipes collection:" + notes:     {"ada's note", "ada's recipe", "eve's recipe"},
+		"collection:recipes -collection:recipes":     {},
+		"author:me":                                  {"ada's note", "ada's recipe"},
+		"-author:ME":                                 {"eve's recipe"},
+		"author:" + eve.email:                        {"eve's recipe"},
+		"author:" + strings.ToUpper(eve.email):       {"eve's recipe"},
+		"-author:" + eve.email + " author:" + ada.id: {"ada's note", "ada's recipe"},
+		"author:" + eve.id + " author:me":            {"ada's note", "ada's recipe", "eve's recipe"},
+		"author:eve":                                 {},
+		"after:2020-01-01":                           {"ada's note", "ada's recipe", "eve's recipe"},
+		"before:2020-01-01":                          {},
+	} {
+		require.Equal(t, want, b.find(ada, q, ""), q)
+	}
+	require.Equal(t, []string{"ada's recipe"}, b.find(ada, "tag:go", "&collection_id="+recipes))
+	require.Empty(t, b.find(ada, "collection:recipes", "&collection_id="+notes))
+	require.Equal(t, []string{"ada's note"}, b.find(ada, "tag:go", "&tag=two%20words"))
+
+	page := b.call(ada, "GET", "/v1/search?q=recipe&limit=1", nil).is(200)
+	cursor := page.body["next_cursor"].(string)
+	require.Len(t, b.call(ada, "GET", "/v1/search?q=+recipe+&limit=1&cursor="+cursor, nil).is(200).items(), 1, "the same query")
+	b.call(ada, "GET", "/v1/search?q=recipe+-x&cursor="+cursor, nil).problem(400, "invalid-request", "cursor")
+
+	a := b.call(ada, "GET", "/v1/search?q="+url.QueryEscape("größe before:tomorrow"), nil).problem(400, "invalid-request", "q")
+	require.Equal(t, `q can't be understood from character 7 on: before: needs a date such as before:2026-01-31 or a time such as `+
+		`before:2026-01-31T10:00:00Z; to look for the text itself, write it in quotes: "before:tomorrow"`, a.body["detail"])
+}
+
+// TestSearchNamesTellNothing compares names of what the caller can't see with names that nobody ever gave.
+func TestSearchNamesTellNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada, eve := b.account("ada"), b.account("eve")
+	mine, hers := b.collection(ada, "Mine"), b.collection(eve, "Secret")
+	b.item(ada, mine, "mine")
+	b.item(eve, hers, "hers")
+	seen := func(q string) string {
+		a := b.call(ada, "GET", "/v1/search?q="+url.QueryEscape(q), nil).is(200)
+		return string(a.raw)
+	}
+	for _, tt := range []struct{ theirs, nobodys string }{
+		{"collection:Secret", "collection:Nothing"},
+		{"-collection:Secret", "-collection:Nothing"},
+		{"collection:" + hers, "collection:019c0000-0000-7000-8000-000000000000"},
+		{"author:" + eve.email, "author:nobody@example.com"},
+		{"-author:" + eve.email, "-author:nobody@example.com"},
+		{"author:" + eve.id, "author:019c0000-0000-7000-8000-000000000000"},
+	} {
+		require.Equal(t, seen(tt.nobodys), seen(tt.theirs), tt.theirs)
+	}
+	require.Empty(t, b.find(ada, "collection:secret", ""))
+
+	b.member(eve, hers, ada, "viewer")
+	require.Equal(t, []string{"hers"}, b.find(ada, "collection:secret author:"+eve.email, ""))
+	b.call(eve, "DELETE", "/v1/collections/"+hers+"/members/"+ada.id, nil).is(204)
+	require.Empty(t, b.find(ada, "collection:secret", ""), "from the very next request")
+	require.Empty(t, b.find(ada, "author:"+eve.email, ""))
+}
