@@ -61,6 +61,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 	t.Helper()
 	ctx := context.Background()
 	languageConforms(t, setup)
+	facetsConform(t, setup)
 
 	t.Run("finds words in title and content, stemmed", func(t *testing.T) {
 		t.Parallel()

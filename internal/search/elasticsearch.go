@@ -38,7 +38,7 @@ func NewElasticsearch(es elastictransport.Interface, alias string) *Elasticsearc
 func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 	q = q.normal()
 	if q.nobody() {
-		return Page{Hits: []Hit{}}, nil
+		return q.empty(), nil
 	}
 	after, resumed, err := q.resume(engineElasticsearch)
 	if err != nil {
@@ -72,6 +72,9 @@ func searchBody(q Query, after position, resumed bool) object {
 				"no_match_size": snippetLength, "order": "score",
 			}},
 		},
+	}
+	if facets := esFacets(q); len(facets) > 0 {
+		body["aggs"] = facets
 	}
 	if resumed {
 		sortValues := []any{after.ID}
@@ -107,6 +110,7 @@ type searchAnswer struct {
 			} `json:"highlight"`
 		} `json:"hits"`
 	} `json:"hits"`
+	Aggregations map[string]esBuckets `json:"aggregations"`
 }
 
 func (a *searchAnswer) page(q Query) (Page, error) {
@@ -126,6 +130,9 @@ func (a *searchAnswer) page(q Query) (Page, error) {
 			hit.Tags = []string{}
 		}
 		page.Hits = append(page.Hits, hit)
+	}
+	if err := a.facets(q, &page); err != nil {
+		return Page{}, err
 	}
 	if len(page.Hits) <= q.Limit {
 		return page, nil

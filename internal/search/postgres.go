@@ -30,13 +30,13 @@ func NewPostgres(pool *pgxpool.Pool) *Postgres { return &Postgres{pool: pool} }
 func (s *Postgres) Search(ctx context.Context, q Query) (Page, error) {
 	q = q.normal()
 	if q.nobody() {
-		return Page{Hits: []Hit{}}, nil
+		return q.empty(), nil
 	}
 	after, resumed, err := q.resume(enginePostgres)
 	if err != nil {
 		return Page{}, err
 	}
-	page, filters := Page{Hits: []Hit{}}, newPGFilters(q)
+	page, filters := q.empty(), newPGFilters(q)
 	err = postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { // page and total from one connection
 		queries := db.New(tx)
 		text, ok, err := tsquery(ctx, queries, q)
@@ -55,7 +55,10 @@ func (s *Postgres) Search(ctx context.Context, q Query) (Page, error) {
 			CollectionIds: q.CollectionIDs, Query: text, Tags: filters.tags, NotTags: filters.notTags, Authors: filters.authors,
 			NotAuthors: filters.notAuthors, CreatedAfter: filters.after, CreatedBefore: filters.before, AtMost: MaxTotal,
 		})
-		return err
+		if err != nil {
+			return err
+		}
+		return countFacets(ctx, queries, q, text, filters, &page)
 	})
 	if err != nil {
 		return Page{}, searchError(err)

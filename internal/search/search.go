@@ -24,6 +24,8 @@ const (
 	MaxLimit     = 100
 	// MaxTotal is where counting stops.
 	MaxTotal = 10_000
+	// MaxFacet is how many tags or collections a facet has at most.
+	MaxFacet = 20
 )
 
 var (
@@ -44,6 +46,8 @@ type Query struct {
 	CollectionIDs []uuid.UUID
 	// Authors created the items that are found; nil is anybody, empty is nobody. NotAuthors did not.
 	Authors, NotAuthors []uuid.UUID
+	// TagFacet and CollectionFacet ask for counts.
+	TagFacet, CollectionFacet bool
 	// Limit is the size of the page; 0 means DefaultLimit, more than MaxLimit means MaxLimit.
 	Limit int
 	// Cursor is the NextCursor of the page before. It is not signed: whoever hands it out must do that.
@@ -55,6 +59,9 @@ type Page struct {
 	Hits []Hit
 	// Total is the number of matches on all pages, counted up to MaxTotal.
 	Total int64
+	// Tags and Collections count the matches on all pages by tag and by collection, the most frequent ones first. They are nil unless asked for.
+	Tags        []TagCount
+	Collections []CollectionCount
 	// NextCursor is empty on the last page.
 	NextCursor string
 	// Degraded is true when the answer came from the fallback.
@@ -72,6 +79,18 @@ type Hit struct {
 	Score     float64
 	UpdatedAt time.Time
 	Version   int64
+}
+
+// TagCount is how many matches have a tag.
+type TagCount struct {
+	Tag   string
+	Items int64
+}
+
+// CollectionCount is how many matches are in a collection.
+type CollectionCount struct {
+	CollectionID uuid.UUID
+	Items        int64
 }
 
 // Searcher answers queries.
@@ -92,6 +111,18 @@ func (q Query) normal() Query {
 // nobody reports whether the query asks for nothing that can exist for this caller.
 func (q Query) nobody() bool {
 	return len(q.CollectionIDs) == 0 || (q.Authors != nil && len(q.Authors) == 0)
+}
+
+// empty is the page of a query that finds nothing.
+func (q Query) empty() Page {
+	page := Page{Hits: []Hit{}}
+	if q.TagFacet {
+		page.Tags = []TagCount{}
+	}
+	if q.CollectionFacet {
+		page.Collections = []CollectionCount{}
+	}
+	return page
 }
 
 // ranked reports whether there is a text by which some items match better than others.

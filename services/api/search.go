@@ -27,16 +27,15 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	if err != nil {
 		return nil, err
 	}
-	if len(roles) == 0 {
-		if params.CollectionID != nil {
-			return nil, notFound(noCollection)
-		}
-		return gen.Search200JSONResponse{Items: []gen.SearchHit{}}, nil
+	if len(roles) == 0 && params.CollectionID != nil {
+		return nil, notFound(noCollection)
 	}
 	query, err := s.resolve(ctx, match, roles)
 	if err != nil {
 		return nil, err
 	}
+	facets := wantedFacets(params.Facets)
+	query.TagFacet, query.CollectionFacet = facets["tags"], facets["collections"]
 	query.Limit, query.Cursor = int(pageSize(params.Limit)), from.Inner
 	page, err := s.searcher.Search(ctx, query)
 	if err != nil {
@@ -46,7 +45,7 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	if err != nil {
 		return nil, err
 	}
-	out := gen.Search200JSONResponse{Items: hits, Total: page.Total, Degraded: page.Degraded}
+	out := gen.Search200JSONResponse{Items: hits, Total: page.Total, Degraded: page.Degraded, Facets: facetBodies(page)}
 	if page.NextCursor != "" {
 		out.NextCursor, err = s.cursors.encode(position{Inner: page.NextCursor}, scope...)
 	}
@@ -104,4 +103,37 @@ func (s *server) hitBodies(ctx context.Context, hits []search.Hit, roles map[uui
 		})
 	}
 	return out, nil
+}
+
+func wantedFacets(names *[]string) map[string]bool {
+	wanted := make(map[string]bool, 2)
+	if names != nil {
+		for _, name := range *names {
+			wanted[name] = true
+		}
+	}
+	return wanted
+}
+
+// facetBodies is nil when no facet was asked for.
+func facetBodies(page search.Page) *gen.SearchFacets {
+	if page.Tags == nil && page.Collections == nil {
+		return nil
+	}
+	var out gen.SearchFacets
+	if page.Tags != nil {
+		tags := make([]gen.TagFacet, len(page.Tags))
+		for i, t := range page.Tags {
+			tags[i] = gen.TagFacet{Tag: t.Tag, Count: t.Items}
+		}
+		out.Tags = &tags
+	}
+	if page.Collections != nil {
+		collections := make([]gen.CollectionFacet, len(page.Collections))
+		for i, c := range page.Collections {
+			collections[i] = gen.CollectionFacet{CollectionID: c.CollectionID, Count: c.Items}
+		}
+		out.Collections = &collections
+	}
+	return &out
 }

@@ -96,3 +96,31 @@ func TestSearchNamesTellNothing(t *testing.T) {
 	require.Empty(t, b.find(ada, "collection:secret", ""), "from the very next request")
 	require.Empty(t, b.find(ada, "author:"+eve.email, ""))
 }
+
+func TestSearchFacets(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada, eve := b.account("ada"), b.account("eve")
+	c, hers := b.collection(ada, "c"), b.collection(eve, "hers")
+	b.item(ada, c, "one", "go", "kafka")
+	b.item(ada, c, "two", "go")
+	b.item(eve, hers, "three", "go", "secret")
+	facets := func(user *account, query string) any {
+		return b.call(user, "GET", "/v1/search?"+query, nil).is(200).body["facets"]
+	}
+	count := func(key, value string, n int) any { return map[string]any{key: value, "count": float64(n)} }
+	tags := []any{count("tag", "go", 2), count("tag", "kafka", 1)}
+	collections := []any{count("collection_id", c, 2)}
+	require.Nil(t, facets(ada, "q=one"))
+	require.Equal(t, map[string]any{"tags": tags}, facets(ada, "facets=tags"))
+	require.Equal(t, map[string]any{"tags": tags, "collections": collections}, facets(ada, "facets=tags,collections&limit=1"))
+	require.Equal(t, map[string]any{"tags": []any{}}, facets(ada, "facets=tags&q=three"))
+	require.Equal(t, map[string]any{"collections": []any{}}, facets(b.account("new"), "facets=collections"))
+	b.call(ada, "GET", "/v1/search?facets=authors", nil).problem(400, "invalid-request", "facets")
+	b.call(ada, "GET", "/v1/search?facets=tags,tags", nil).problem(400, "invalid-request", "facets")
+
+	b.member(eve, hers, ada, "viewer")
+	require.Len(t, facets(ada, "facets=collections").(map[string]any)["collections"], 2)
+	b.call(eve, "DELETE", "/v1/collections/"+hers+"/members/"+ada.id, nil).is(204)
+	require.Equal(t, map[string]any{"tags": tags, "collections": collections}, facets(ada, "facets=collections,tags"), "from the very next request")
+}

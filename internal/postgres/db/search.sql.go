@@ -12,6 +12,89 @@ import (
 	"github.com/google/uuid"
 )
 
+const countSearchFacets = `-- name: CountSearchFacets :many
+WITH matches AS MATERIALIZED (
+    SELECT i.id, i.collection_id FROM items i
+    WHERE i.deleted_at IS NULL AND i.collection_id = ANY ($1::uuid[])
+        AND ($2::text = '' OR i.search_vector @@ ($2::text)::tsquery)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest($3::text[]) AS wanted (name) WHERE NOT EXISTS (
+                SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+            )
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY ($4::text[])
+        )
+        AND (cardinality($5::uuid[]) = 0 OR i.created_by = ANY ($5::uuid[]))
+        AND i.created_by <> ALL ($6::uuid[])
+        AND ($7::timestamptz IS NULL OR i.created_at >= $7)
+        AND ($8::timestamptz IS NULL OR i.created_at < $8)
+)
+(
+    SELECT t.name::text AS tag, NULL::uuid AS collection_id, count(*) AS items
+    FROM matches m JOIN item_tags it ON it.item_id = m.id JOIN tags t ON t.id = it.tag_id
+    WHERE $9::boolean
+    GROUP BY t.name ORDER BY items DESC, t.name COLLATE "C" LIMIT $10
+) UNION ALL (
+    SELECT '', m.collection_id, count(*) AS items FROM matches m
+    WHERE $11::boolean
+    GROUP BY m.collection_id ORDER BY items DESC, m.collection_id LIMIT $10
+)
+`
+
+type CountSearchFacetsParams struct {
+	CollectionIds []uuid.UUID
+	Query         string
+	Tags          []string
+	NotTags       []string
+	Authors       []uuid.UUID
+	NotAuthors    []uuid.UUID
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+	OfTags        bool
+	AtMost        int32
+	OfCollections bool
+}
+
+type CountSearchFacetsRow struct {
+	Tag          string
+	CollectionID *uuid.UUID
+	Items        int64
+}
+
+// How many of the matches each tag and each collection has: the most frequent ones, in one order everywhere.
+func (q *Queries) CountSearchFacets(ctx context.Context, arg CountSearchFacetsParams) ([]CountSearchFacetsRow, error) {
+	rows, err := q.db.Query(ctx, countSearchFacets,
+		arg.CollectionIds,
+		arg.Query,
+		arg.Tags,
+		arg.NotTags,
+		arg.Authors,
+		arg.NotAuthors,
+		arg.CreatedAfter,
+		arg.CreatedBefore,
+		arg.OfTags,
+		arg.AtMost,
+		arg.OfCollections,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []CountSearchFacetsRow{}
+	for rows.Next() {
+		var i CountSearchFacetsRow
+		if err := rows.Scan(&i.Tag, &i.CollectionID, &i.Items); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const countSearchMatches = `-- name: CountSearchMatches :one
 SELECT count(*) FROM (
     SELECT 1 FROM items i

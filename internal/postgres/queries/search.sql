@@ -76,6 +76,36 @@ SELECT count(*) FROM (
     LIMIT @at_most
 ) AS matches;
 
+-- name: CountSearchFacets :many
+-- How many of the matches each tag and each collection has: the most frequent ones, in one order everywhere.
+WITH matches AS MATERIALIZED (
+    SELECT i.id, i.collection_id FROM items i
+    WHERE i.deleted_at IS NULL AND i.collection_id = ANY (@collection_ids::uuid[])
+        AND (@query::text = '' OR i.search_vector @@ (@query::text)::tsquery)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest(@tags::text[]) AS wanted (name) WHERE NOT EXISTS (
+                SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+            )
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY (@not_tags::text[])
+        )
+        AND (cardinality(@authors::uuid[]) = 0 OR i.created_by = ANY (@authors::uuid[]))
+        AND i.created_by <> ALL (@not_authors::uuid[])
+        AND (sqlc.narg(created_after)::timestamptz IS NULL OR i.created_at >= sqlc.narg(created_after))
+        AND (sqlc.narg(created_before)::timestamptz IS NULL OR i.created_at < sqlc.narg(created_before))
+)
+(
+    SELECT t.name::text AS tag, NULL::uuid AS collection_id, count(*) AS items
+    FROM matches m JOIN item_tags it ON it.item_id = m.id JOIN tags t ON t.id = it.tag_id
+    WHERE @of_tags::boolean
+    GROUP BY t.name ORDER BY items DESC, t.name COLLATE "C" LIMIT @at_most
+) UNION ALL (
+    SELECT '', m.collection_id, count(*) AS items FROM matches m
+    WHERE @of_collections::boolean
+    GROUP BY m.collection_id ORDER BY items DESC, m.collection_id LIMIT @at_most
+);
+
 -- name: ResolveSearchCollections :many
 -- Which of the given collections, all of them the caller's, have one of the names.
 SELECT n.name::text AS wanted, c.id

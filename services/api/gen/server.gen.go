@@ -249,6 +249,12 @@ type CollectionCreate struct {
 	Name        string  `json:"name"`
 }
 
+// CollectionFacet defines model for CollectionFacet.
+type CollectionFacet struct {
+	CollectionID openapi_types.UUID `json:"collection_id"`
+	Count        int64              `json:"count"`
+}
+
 // CollectionList defines model for CollectionList.
 type CollectionList struct {
 	Items      []Collection `json:"items"`
@@ -504,6 +510,12 @@ type RegisterRequest struct {
 // Role defines model for Role.
 type Role string
 
+// SearchFacets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
+type SearchFacets struct {
+	Collections *[]CollectionFacet `json:"collections,omitempty"`
+	Tags        *[]TagFacet        `json:"tags,omitempty"`
+}
+
 // SearchHit defines model for SearchHit.
 type SearchHit struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
@@ -525,10 +537,13 @@ type SearchHit struct {
 // SearchResult defines model for SearchResult.
 type SearchResult struct {
 	// Degraded True when the search engine is away and a simpler search answered.
-	Degraded   bool        `json:"degraded"`
-	Items      []SearchHit `json:"items"`
-	NextCursor *string     `json:"next_cursor"`
-	Total      int64       `json:"total"`
+	Degraded bool `json:"degraded"`
+
+	// Facets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
+	Facets     *SearchFacets `json:"facets,omitempty"`
+	Items      []SearchHit   `json:"items"`
+	NextCursor *string       `json:"next_cursor"`
+	Total      int64         `json:"total"`
 }
 
 // SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
@@ -556,6 +571,12 @@ type Session struct {
 type SessionList struct {
 	Items      []Session `json:"items"`
 	NextCursor *string   `json:"next_cursor"`
+}
+
+// TagFacet defines model for TagFacet.
+type TagFacet struct {
+	Count int64  `json:"count"`
+	Tag   string `json:"tag"`
 }
 
 // Tags defines model for Tags.
@@ -705,6 +726,9 @@ type SearchParams struct {
 
 	// Tag May be repeated; an item must have all of them.
 	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
+
+	// Facets What to count the matches by, on all pages, separated by commas.
+	Facets *[]string `form:"facets,omitempty" json:"facets,omitempty"`
 
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -1689,6 +1713,14 @@ func (siw *ServerInterfaceWrapper) Search(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "tag", c.Request.URL.Query(), &params.Tag, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "facets" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", false, false, "facets", c.Request.URL.Query(), &params.Facets, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter facets: %w", err), http.StatusBadRequest)
 		return
 	}
 
