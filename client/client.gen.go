@@ -727,6 +727,9 @@ type SearchParams struct {
 	// Tag May be repeated; an item must have all of them.
 	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
 
+	// Sort The order; `newest` and `oldest` go by the time of creation. Without words to look for, `relevance` is `newest`.
+	Sort *string `form:"sort,omitempty" json:"sort,omitempty"`
+
 	// Facets What to count the matches by, on all pages, separated by commas.
 	Facets *[]string `form:"facets,omitempty" json:"facets,omitempty"`
 
@@ -3510,6 +3513,18 @@ func NewSearchRequest(server string, params *SearchParams) (*http.Request, error
 		if params.Tag != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "tag", *params.Tag, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Sort != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {

@@ -62,6 +62,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 	ctx := context.Background()
 	languageConforms(t, setup)
 	facetsConform(t, setup)
+	sortConforms(t, setup)
 
 	t.Run("finds words in title and content, stemmed", func(t *testing.T) {
 		t.Parallel()

@@ -58,12 +58,9 @@ func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 type object = map[string]any
 
 func searchBody(q Query, after position, resumed bool) object {
-	sort := []any{object{"id": "desc"}}
-	if q.ranked() {
-		sort = []any{object{"_score": "desc"}, object{"id": "desc"}}
-	}
+	sort, sortValues := esSort(q, after)
 	body := object{
-		"query": esQuery(q), "sort": sort, "size": q.Limit + 1, "track_total_hits": MaxTotal, "track_scores": q.ranked(),
+		"query": esQuery(q), "sort": sort, "size": q.Limit + 1, "track_total_hits": MaxTotal, "track_scores": q.Sort == ByRelevance,
 		"_source": []string{"id", "collection_id", "title", "tags", "updated_at", "version"},
 		"highlight": object{
 			"encoder": "html", "pre_tags": []string{"<mark>"}, "post_tags": []string{"</mark>"}, "max_analyzed_offset": highlightLength,
@@ -77,10 +74,6 @@ func searchBody(q Query, after position, resumed bool) object {
 		body["aggs"] = facets
 	}
 	if resumed {
-		sortValues := []any{after.ID}
-		if after.Ranked {
-			sortValues = []any{after.Score, after.ID}
-		}
 		body["search_after"] = sortValues
 	}
 	return body
@@ -139,12 +132,8 @@ func (a *searchAnswer) page(q Query) (Page, error) {
 	}
 	page.Hits = page.Hits[:q.Limit] // one more was asked for, to know whether there is a next page
 	last := page.Hits[q.Limit-1]
-	p := position{Engine: engineElasticsearch, ID: last.ItemID}
-	if q.ranked() {
-		p.Ranked, p.Score = true, last.Score
-	}
 	var err error
-	page.NextCursor, err = p.encode()
+	page.NextCursor, err = q.positionOf(engineElasticsearch, last).encode()
 	return page, err
 }
 

@@ -53,6 +53,20 @@ func esQuery(q Query) object {
 	return object{"bool": out}
 }
 
+// esSort is the order, and the values in it of the hit that a page ended with. IDs are UUIDv7, which are ordered by creation time.
+func esSort(q Query, after position) (order, values []any) {
+	switch q.Sort {
+	case ByRelevance:
+		return []any{object{"_score": "desc"}, object{"id": "desc"}}, []any{after.Score, after.ID}
+	case Oldest:
+		return []any{object{"id": "asc"}}, []any{after.ID}
+	case LastUpdated:
+		return []any{object{"updated_at": "desc"}, object{"id": "desc"}}, []any{after.Updated, after.ID}
+	default:
+		return []any{object{"id": "desc"}}, []any{after.ID}
+	}
+}
+
 // esNeedle looks for a word or phrase in title or content. The stemmed fields find, the exact ones lift what matches to the letter.
 func esNeedle(n query.Needle) object {
 	match := object{"type": "phrase", "query": n.Text, "fields": []string{"title^3", "title.exact^3", "content", "content.exact"}, "zero_terms_query": "all"}

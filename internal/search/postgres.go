@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -43,12 +43,7 @@ func (s *Postgres) Search(ctx context.Context, q Query) (Page, error) {
 		if err != nil || !ok {
 			return err
 		}
-		if q.ranked() {
-			page.Hits, err = ranked(ctx, queries, q, text, filters, after, resumed)
-		} else {
-			page.Hits, err = newest(ctx, queries, q, text, filters, after, resumed)
-		}
-		if err != nil {
+		if page.Hits, err = find(ctx, queries, q, text, filters, after, resumed); err != nil {
 			return err
 		}
 		page.Total, err = queries.CountSearchMatches(ctx, db.CountSearchMatchesParams{
@@ -66,11 +61,7 @@ func (s *Postgres) Search(ctx context.Context, q Query) (Page, error) {
 	if len(page.Hits) > q.Limit { // one more was asked for, to know whether there is a next page
 		page.Hits = page.Hits[:q.Limit]
 		last := page.Hits[q.Limit-1]
-		p := position{Engine: enginePostgres, ID: last.ItemID}
-		if q.ranked() {
-			p.Ranked, p.Score = true, last.Score
-		}
-		if page.NextCursor, err = p.encode(); err != nil {
+		if page.NextCursor, err = q.positionOf(enginePostgres, last).encode(); err != nil {
 			return Page{}, err
 		}
 	}
@@ -86,44 +77,53 @@ func searchError(err error) error {
 	return fmt.Errorf("%w: search PostgreSQL: %w", ErrUnavailable, err)
 }
 
-func ranked(ctx context.Context, queries *db.Queries, q Query, text string, filters pgFilters, after position, resumed bool) ([]Hit, error) {
-	rows, err := queries.SearchItemsByRank(ctx, db.SearchItemsByRankParams{
-		Query: text, CollectionIds: q.CollectionIDs, Tags: filters.tags, NotTags: filters.notTags, Authors: filters.authors,
-		NotAuthors: filters.notAuthors, CreatedAfter: filters.after, CreatedBefore: filters.before,
-		HasAfter: resumed, AfterScore: after.Score, AfterID: after.ID, PageSize: int32(q.Limit + 1), //nolint:gosec // at most MaxLimit
-	})
-	if err != nil {
-		return nil, err
+func find(ctx context.Context, queries *db.Queries, q Query, text string, f pgFilters, after position, resumed bool) ([]Hit, error) {
+	size := int32(q.Limit + 1) //nolint:gosec // at most MaxLimit
+	// The statements but the first differ in their order only, and so the generated types are the same but for their names.
+	newest := db.SearchItemsNewestParams{
+		CollectionIds: q.CollectionIDs, Query: text, Tags: f.tags, NotTags: f.notTags, Authors: f.authors, NotAuthors: f.notAuthors,
+		CreatedAfter: f.after, CreatedBefore: f.before, HasAfter: resumed, AfterID: after.ID, PageSize: size,
 	}
-	hits := make([]Hit, len(rows))
-	for i, r := range rows {
-		hits[i] = Hit{
-			ItemID: r.ID, CollectionID: r.CollectionID, Title: r.Title, Snippet: safeSnippet(r.Snippet), Tags: r.Tags,
-			Score: r.Score, UpdatedAt: r.UpdatedAt, Version: r.Version,
-		}
+	switch q.Sort {
+	case ByRelevance:
+		rows, err := queries.SearchItemsByRank(ctx, db.SearchItemsByRankParams{
+			CollectionIds: q.CollectionIDs, Query: text, Tags: f.tags, NotTags: f.notTags, Authors: f.authors, NotAuthors: f.notAuthors,
+			CreatedAfter: f.after, CreatedBefore: f.before, HasAfter: resumed, AfterScore: after.Score, AfterID: after.ID, PageSize: size,
+		})
+		return hits(rows, func(r db.SearchItemsByRankRow) Hit {
+			hit := hitOf(db.SearchItemsNewestRow{
+				ID: r.ID, CollectionID: r.CollectionID, Title: r.Title, Version: r.Version, UpdatedAt: r.UpdatedAt, Snippet: r.Snippet, Tags: r.Tags,
+			})
+			hit.Score = r.Score
+			return hit
+		}), err
+	case Oldest:
+		rows, err := queries.SearchItemsOldest(ctx, db.SearchItemsOldestParams(newest))
+		return hits(rows, func(r db.SearchItemsOldestRow) Hit { return hitOf(db.SearchItemsNewestRow(r)) }), err
+	case LastUpdated:
+		rows, err := queries.SearchItemsUpdated(ctx, db.SearchItemsUpdatedParams{
+			CollectionIds: q.CollectionIDs, Query: text, Tags: f.tags, NotTags: f.notTags, Authors: f.authors, NotAuthors: f.notAuthors,
+			CreatedAfter: f.after, CreatedBefore: f.before, HasAfter: resumed, AfterTime: time.UnixMilli(after.Updated), AfterID: after.ID,
+			PageSize: size,
+		})
+		return hits(rows, func(r db.SearchItemsUpdatedRow) Hit { return hitOf(db.SearchItemsNewestRow(r)) }), err
+	default:
+		rows, err := queries.SearchItemsNewest(ctx, newest)
+		return hits(rows, hitOf), err
 	}
-	return hits, nil
 }
 
-func newest(ctx context.Context, queries *db.Queries, q Query, text string, filters pgFilters, after position, resumed bool) ([]Hit, error) {
-	afterID := uuid.Nil
-	if resumed {
-		afterID = after.ID
+func hits[R any](rows []R, hit func(R) Hit) []Hit {
+	out := make([]Hit, len(rows))
+	for i, row := range rows {
+		out[i] = hit(row)
 	}
-	rows, err := queries.SearchItemsNewest(ctx, db.SearchItemsNewestParams{
-		CollectionIds: q.CollectionIDs, Query: text, Tags: filters.tags, NotTags: filters.notTags, Authors: filters.authors,
-		NotAuthors: filters.notAuthors, CreatedAfter: filters.after, CreatedBefore: filters.before,
-		HasAfter: resumed, AfterID: afterID, PageSize: int32(q.Limit + 1), //nolint:gosec // at most MaxLimit
-	})
-	if err != nil {
-		return nil, err
+	return out
+}
+
+func hitOf(r db.SearchItemsNewestRow) Hit {
+	return Hit{
+		ItemID: r.ID, CollectionID: r.CollectionID, Title: r.Title, Snippet: safeSnippet(r.Snippet), Tags: r.Tags,
+		UpdatedAt: r.UpdatedAt, Version: r.Version,
 	}
-	hits := make([]Hit, len(rows))
-	for i, r := range rows {
-		hits[i] = Hit{
-			ItemID: r.ID, CollectionID: r.CollectionID, Title: r.Title, Snippet: safeSnippet(r.Snippet), Tags: r.Tags,
-			UpdatedAt: r.UpdatedAt, Version: r.Version,
-		}
-	}
-	return hits, nil
 }

@@ -46,6 +46,8 @@ type Query struct {
 	CollectionIDs []uuid.UUID
 	// Authors created the items that are found; nil is anybody, empty is nobody. NotAuthors did not.
 	Authors, NotAuthors []uuid.UUID
+	// Sort is the order of the hits; empty is ByRelevance.
+	Sort Sort
 	// TagFacet and CollectionFacet ask for counts.
 	TagFacet, CollectionFacet bool
 	// Limit is the size of the page; 0 means DefaultLimit, more than MaxLimit means MaxLimit.
@@ -53,6 +55,19 @@ type Query struct {
 	// Cursor is the NextCursor of the page before. It is not signed: whoever hands it out must do that.
 	Cursor string
 }
+
+// Sort is an order of hits.
+type Sort string
+
+// The orders. Hits that are equal otherwise come newest first.
+const (
+	// ByRelevance is the best first. Without a text that must be there it is Newest.
+	ByRelevance Sort = "relevance"
+	Newest      Sort = "newest"
+	Oldest      Sort = "oldest"
+	// LastUpdated is what was updated last first.
+	LastUpdated Sort = "updated"
+)
 
 // Page is a part of the answer.
 type Page struct {
@@ -105,6 +120,12 @@ func (q Query) normal() Query {
 	case q.Limit > MaxLimit:
 		q.Limit = MaxLimit
 	}
+	if q.Sort == "" || q.Sort == ByRelevance {
+		q.Sort = Newest
+		if slices.ContainsFunc(q.Match.Needles(), func(n query.Needle) bool { return !n.Not }) {
+			q.Sort = ByRelevance
+		}
+	}
 	return q
 }
 
@@ -125,17 +146,26 @@ func (q Query) empty() Page {
 	return page
 }
 
-// ranked reports whether there is a text by which some items match better than others.
-func (q Query) ranked() bool {
-	return slices.ContainsFunc(q.Match.Needles(), func(n query.Needle) bool { return !n.Not })
+// position is where a page ended. Sort tells pages ordered by (Score, ID), ID, or (Updated, ID) apart.
+type position struct {
+	Engine string  `json:"e"`
+	Sort   Sort    `json:"o"`
+	Score  float64 `json:"s,omitempty"`
+	// Updated is in milliseconds since 1970: what every engine keeps.
+	Updated int64     `json:"u,omitempty"`
+	ID      uuid.UUID `json:"i"`
 }
 
-// position is where a page ended. Ranked tells a page ordered by (Score, ID) from one ordered by ID.
-type position struct {
-	Engine string    `json:"e"`
-	Ranked bool      `json:"r,omitempty"`
-	Score  float64   `json:"s,omitempty"`
-	ID     uuid.UUID `json:"i"`
+// positionOf is where a page ends whose last hit this is.
+func (q Query) positionOf(engine string, last Hit) position {
+	p := position{Engine: engine, Sort: q.Sort, ID: last.ItemID}
+	switch q.Sort {
+	case ByRelevance:
+		p.Score = last.Score
+	case LastUpdated:
+		p.Updated = last.UpdatedAt.UnixMilli()
+	}
+	return p
 }
 
 func (p position) encode() (string, error) {
@@ -167,7 +197,7 @@ func (q Query) resume(engine string) (p position, ok bool, err error) {
 	if err != nil {
 		return p, false, err
 	}
-	if p.Engine != engine || p.Ranked != q.ranked() {
+	if p.Engine != engine || p.Sort != q.Sort {
 		return p, false, ErrCursor
 	}
 	return p, true, nil

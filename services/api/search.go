@@ -18,7 +18,11 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	if err != nil {
 		return nil, err
 	}
-	scope := []any{"search", p.id(), params.CollectionID, match.Tags, match.String()}
+	sort := search.ByRelevance
+	if params.Sort != nil {
+		sort = search.Sort(*params.Sort)
+	}
+	scope := []any{"search", p.id(), params.CollectionID, match.String(), sort}
 	from, err := s.cursors.decode(params.Cursor, position{}, scope...)
 	if err != nil {
 		return nil, err
@@ -36,7 +40,7 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	}
 	facets := wantedFacets(params.Facets)
 	query.TagFacet, query.CollectionFacet = facets["tags"], facets["collections"]
-	query.Limit, query.Cursor = int(pageSize(params.Limit)), from.Inner
+	query.Sort, query.Limit, query.Cursor = sort, int(pageSize(params.Limit)), from.Inner
 	page, err := s.searcher.Search(ctx, query)
 	if err != nil {
 		return nil, searchProblem(err)

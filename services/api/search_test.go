@@ -124,3 +124,38 @@ func TestSearchFacets(t *testing.T) {
 	b.call(eve, "DELETE", "/v1/collections/"+hers+"/members/"+ada.id, nil).is(204)
 	require.Equal(t, map[string]any{"tags": tags, "collections": collections}, facets(ada, "facets=collections,tags"), "from the very next request")
 }
+
+func TestSearchSort(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada := b.account("ada")
+	c := b.collection(ada, "c")
+	first := b.item(ada, c, "first")
+	b.item(ada, c, "second")
+	b.item(ada, c, "third")
+	b.call(ada, "PATCH", "/v1/items/"+first, map[string]any{"content": "third third"}).is(200)
+	titles := func(query string) []string {
+		var out []string
+		for cursor := ""; ; {
+			page := b.call(ada, "GET", "/v1/search?limit=1&"+query+cursor, nil).is(200)
+			for _, hit := range page.items() {
+				out = append(out, hit["title"].(string))
+			}
+			next, more := page.body["next_cursor"].(string)
+			if !more {
+				return out
+			}
+			cursor = "&cursor=" + next
+		}
+	}
+	require.Equal(t, []string{"third", "second", "first"}, titles(""))
+	require.Equal(t, []string{"third", "second", "first"}, titles("sort=newest"))
+	require.Equal(t, []string{"first", "second", "third"}, titles("sort=oldest"))
+	require.Equal(t, []string{"first", "third", "second"}, titles("sort=updated"))
+	require.Equal(t, []string{"third", "first"}, titles("q=third"))
+	require.Equal(t, []string{"first", "third"}, titles("q=third&sort=oldest"))
+	require.Equal(t, []string{"first", "third"}, titles("q=third&sort=updated"))
+	cursor := b.call(ada, "GET", "/v1/search?limit=1&sort=oldest", nil).is(200).body["next_cursor"].(string)
+	b.call(ada, "GET", "/v1/search?limit=1&sort=newest&cursor="+cursor, nil).problem(400, "invalid-request", "cursor")
+	b.call(ada, "GET", "/v1/search?sort=best", nil).problem(400, "invalid-request", "sort")
+}

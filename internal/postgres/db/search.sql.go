@@ -336,30 +336,35 @@ func (q *Queries) SearchItemsByRank(ctx context.Context, arg SearchItemsByRankPa
 }
 
 const searchItemsNewest = `-- name: SearchItemsNewest :many
-SELECT i.id, i.collection_id, i.title, i.version, i.updated_at, left(i.content, 200) AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id), '{}')::text[] AS tags
-FROM items i
-WHERE i.deleted_at IS NULL AND i.collection_id = ANY ($1::uuid[])
-    AND ($2::text = '' OR i.search_vector @@ ($2::text)::tsquery)
-    AND NOT EXISTS (
-        SELECT 1 FROM unnest($3::text[]) AS wanted (name) WHERE NOT EXISTS (
-            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+WITH page AS (
+    SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at FROM items i
+    WHERE i.deleted_at IS NULL AND i.collection_id = ANY ($2::uuid[])
+        AND ($1::text = '' OR i.search_vector @@ ($1::text)::tsquery)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest($3::text[]) AS wanted (name) WHERE NOT EXISTS (
+                SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+            )
         )
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY ($4::text[])
-    )
-    AND (cardinality($5::uuid[]) = 0 OR i.created_by = ANY ($5::uuid[]))
-    AND i.created_by <> ALL ($6::uuid[])
-    AND ($7::timestamptz IS NULL OR i.created_at >= $7)
-    AND ($8::timestamptz IS NULL OR i.created_at < $8)
-    AND (NOT $9::boolean OR i.id < $10::uuid)
-ORDER BY i.id DESC LIMIT $11
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY ($4::text[])
+        )
+        AND (cardinality($5::uuid[]) = 0 OR i.created_by = ANY ($5::uuid[]))
+        AND i.created_by <> ALL ($6::uuid[])
+        AND ($7::timestamptz IS NULL OR i.created_at >= $7)
+        AND ($8::timestamptz IS NULL OR i.created_at < $8)
+        AND (NOT $9::boolean OR i.id < $10::uuid)
+    ORDER BY i.id DESC LIMIT $11
+)
+SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN $1::text = '' THEN left(p.content, 200) ELSE
+    ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
+        'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+FROM page p ORDER BY p.id DESC
 `
 
 type SearchItemsNewestParams struct {
-	CollectionIds []uuid.UUID
 	Query         string
+	CollectionIds []uuid.UUID
 	Tags          []string
 	NotTags       []string
 	Authors       []uuid.UUID
@@ -381,11 +386,11 @@ type SearchItemsNewestRow struct {
 	Tags         []string
 }
 
-// Without a text that ranks: newest first, by keyset on id (UUIDv7 is ordered by creation time). The query may still exclude words.
+// Newest first, by keyset on id (UUIDv7 is ordered by creation time). The words need not rank anything to find or exclude items.
 func (q *Queries) SearchItemsNewest(ctx context.Context, arg SearchItemsNewestParams) ([]SearchItemsNewestRow, error) {
 	rows, err := q.db.Query(ctx, searchItemsNewest,
-		arg.CollectionIds,
 		arg.Query,
+		arg.CollectionIds,
 		arg.Tags,
 		arg.NotTags,
 		arg.Authors,
@@ -403,6 +408,192 @@ func (q *Queries) SearchItemsNewest(ctx context.Context, arg SearchItemsNewestPa
 	items := []SearchItemsNewestRow{}
 	for rows.Next() {
 		var i SearchItemsNewestRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CollectionID,
+			&i.Title,
+			&i.Version,
+			&i.UpdatedAt,
+			&i.Snippet,
+			&i.Tags,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchItemsOldest = `-- name: SearchItemsOldest :many
+WITH page AS (
+    SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at FROM items i
+    WHERE i.deleted_at IS NULL AND i.collection_id = ANY ($2::uuid[])
+        AND ($1::text = '' OR i.search_vector @@ ($1::text)::tsquery)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest($3::text[]) AS wanted (name) WHERE NOT EXISTS (
+                SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+            )
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY ($4::text[])
+        )
+        AND (cardinality($5::uuid[]) = 0 OR i.created_by = ANY ($5::uuid[]))
+        AND i.created_by <> ALL ($6::uuid[])
+        AND ($7::timestamptz IS NULL OR i.created_at >= $7)
+        AND ($8::timestamptz IS NULL OR i.created_at < $8)
+        AND (NOT $9::boolean OR i.id > $10::uuid)
+    ORDER BY i.id LIMIT $11
+)
+SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN $1::text = '' THEN left(p.content, 200) ELSE
+    ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
+        'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+FROM page p ORDER BY p.id
+`
+
+type SearchItemsOldestParams struct {
+	Query         string
+	CollectionIds []uuid.UUID
+	Tags          []string
+	NotTags       []string
+	Authors       []uuid.UUID
+	NotAuthors    []uuid.UUID
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+	HasAfter      bool
+	AfterID       uuid.UUID
+	PageSize      int32
+}
+
+type SearchItemsOldestRow struct {
+	ID           uuid.UUID
+	CollectionID uuid.UUID
+	Title        string
+	Version      int64
+	UpdatedAt    time.Time
+	Snippet      string
+	Tags         []string
+}
+
+// SearchItemsNewest the other way round.
+func (q *Queries) SearchItemsOldest(ctx context.Context, arg SearchItemsOldestParams) ([]SearchItemsOldestRow, error) {
+	rows, err := q.db.Query(ctx, searchItemsOldest,
+		arg.Query,
+		arg.CollectionIds,
+		arg.Tags,
+		arg.NotTags,
+		arg.Authors,
+		arg.NotAuthors,
+		arg.CreatedAfter,
+		arg.CreatedBefore,
+		arg.HasAfter,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SearchItemsOldestRow{}
+	for rows.Next() {
+		var i SearchItemsOldestRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.CollectionID,
+			&i.Title,
+			&i.Version,
+			&i.UpdatedAt,
+			&i.Snippet,
+			&i.Tags,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const searchItemsUpdated = `-- name: SearchItemsUpdated :many
+WITH page AS (
+    SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at FROM items i
+    WHERE i.deleted_at IS NULL AND i.collection_id = ANY ($2::uuid[])
+        AND ($1::text = '' OR i.search_vector @@ ($1::text)::tsquery)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest($3::text[]) AS wanted (name) WHERE NOT EXISTS (
+                SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+            )
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY ($4::text[])
+        )
+        AND (cardinality($5::uuid[]) = 0 OR i.created_by = ANY ($5::uuid[]))
+        AND i.created_by <> ALL ($6::uuid[])
+        AND ($7::timestamptz IS NULL OR i.created_at >= $7)
+        AND ($8::timestamptz IS NULL OR i.created_at < $8)
+        AND (NOT $9::boolean OR (date_trunc('milliseconds', i.updated_at), i.id) < ($10::timestamptz, $11::uuid))
+    ORDER BY date_trunc('milliseconds', i.updated_at) DESC, i.id DESC LIMIT $12
+)
+SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN $1::text = '' THEN left(p.content, 200) ELSE
+    ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
+        'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+FROM page p ORDER BY date_trunc('milliseconds', p.updated_at) DESC, p.id DESC
+`
+
+type SearchItemsUpdatedParams struct {
+	Query         string
+	CollectionIds []uuid.UUID
+	Tags          []string
+	NotTags       []string
+	Authors       []uuid.UUID
+	NotAuthors    []uuid.UUID
+	CreatedAfter  *time.Time
+	CreatedBefore *time.Time
+	HasAfter      bool
+	AfterTime     time.Time
+	AfterID       uuid.UUID
+	PageSize      int32
+}
+
+type SearchItemsUpdatedRow struct {
+	ID           uuid.UUID
+	CollectionID uuid.UUID
+	Title        string
+	Version      int64
+	UpdatedAt    time.Time
+	Snippet      string
+	Tags         []string
+}
+
+// Last updated first, by keyset on (updated_at, id), in the milliseconds that every engine keeps.
+func (q *Queries) SearchItemsUpdated(ctx context.Context, arg SearchItemsUpdatedParams) ([]SearchItemsUpdatedRow, error) {
+	rows, err := q.db.Query(ctx, searchItemsUpdated,
+		arg.Query,
+		arg.CollectionIds,
+		arg.Tags,
+		arg.NotTags,
+		arg.Authors,
+		arg.NotAuthors,
+		arg.CreatedAfter,
+		arg.CreatedBefore,
+		arg.HasAfter,
+		arg.AfterTime,
+		arg.AfterID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SearchItemsUpdatedRow{}
+	for rows.Next() {
+		var i SearchItemsUpdatedRow
 		if err := rows.Scan(
 			&i.ID,
 			&i.CollectionID,

@@ -34,26 +34,85 @@ SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, p.score,
 FROM page p ORDER BY p.score DESC, p.id DESC;
 
 -- name: SearchItemsNewest :many
--- Without a text that ranks: newest first, by keyset on id (UUIDv7 is ordered by creation time). The query may still exclude words.
-SELECT i.id, i.collection_id, i.title, i.version, i.updated_at, left(i.content, 200) AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id), '{}')::text[] AS tags
-FROM items i
-WHERE i.deleted_at IS NULL AND i.collection_id = ANY (@collection_ids::uuid[])
-    AND (@query::text = '' OR i.search_vector @@ (@query::text)::tsquery)
-    AND NOT EXISTS (
-        SELECT 1 FROM unnest(@tags::text[]) AS wanted (name) WHERE NOT EXISTS (
-            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+-- Newest first, by keyset on id (UUIDv7 is ordered by creation time). The words need not rank anything to find or exclude items.
+WITH page AS (
+    SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at FROM items i
+    WHERE i.deleted_at IS NULL AND i.collection_id = ANY (@collection_ids::uuid[])
+        AND (@query::text = '' OR i.search_vector @@ (@query::text)::tsquery)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest(@tags::text[]) AS wanted (name) WHERE NOT EXISTS (
+                SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+            )
         )
-    )
-    AND NOT EXISTS (
-        SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY (@not_tags::text[])
-    )
-    AND (cardinality(@authors::uuid[]) = 0 OR i.created_by = ANY (@authors::uuid[]))
-    AND i.created_by <> ALL (@not_authors::uuid[])
-    AND (sqlc.narg(created_after)::timestamptz IS NULL OR i.created_at >= sqlc.narg(created_after))
-    AND (sqlc.narg(created_before)::timestamptz IS NULL OR i.created_at < sqlc.narg(created_before))
-    AND (NOT @has_after::boolean OR i.id < @after_id::uuid)
-ORDER BY i.id DESC LIMIT @page_size;
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY (@not_tags::text[])
+        )
+        AND (cardinality(@authors::uuid[]) = 0 OR i.created_by = ANY (@authors::uuid[]))
+        AND i.created_by <> ALL (@not_authors::uuid[])
+        AND (sqlc.narg(created_after)::timestamptz IS NULL OR i.created_at >= sqlc.narg(created_after))
+        AND (sqlc.narg(created_before)::timestamptz IS NULL OR i.created_at < sqlc.narg(created_before))
+        AND (NOT @has_after::boolean OR i.id < @after_id::uuid)
+    ORDER BY i.id DESC LIMIT @page_size
+)
+SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN @query::text = '' THEN left(p.content, 200) ELSE
+    ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
+        'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+FROM page p ORDER BY p.id DESC;
+
+-- name: SearchItemsOldest :many
+-- SearchItemsNewest the other way round.
+WITH page AS (
+    SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at FROM items i
+    WHERE i.deleted_at IS NULL AND i.collection_id = ANY (@collection_ids::uuid[])
+        AND (@query::text = '' OR i.search_vector @@ (@query::text)::tsquery)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest(@tags::text[]) AS wanted (name) WHERE NOT EXISTS (
+                SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+            )
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY (@not_tags::text[])
+        )
+        AND (cardinality(@authors::uuid[]) = 0 OR i.created_by = ANY (@authors::uuid[]))
+        AND i.created_by <> ALL (@not_authors::uuid[])
+        AND (sqlc.narg(created_after)::timestamptz IS NULL OR i.created_at >= sqlc.narg(created_after))
+        AND (sqlc.narg(created_before)::timestamptz IS NULL OR i.created_at < sqlc.narg(created_before))
+        AND (NOT @has_after::boolean OR i.id > @after_id::uuid)
+    ORDER BY i.id LIMIT @page_size
+)
+SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN @query::text = '' THEN left(p.content, 200) ELSE
+    ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
+        'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+FROM page p ORDER BY p.id;
+
+-- name: SearchItemsUpdated :many
+-- Last updated first, by keyset on (updated_at, id), in the milliseconds that every engine keeps.
+WITH page AS (
+    SELECT i.id, i.collection_id, i.title, i.content, i.version, i.updated_at FROM items i
+    WHERE i.deleted_at IS NULL AND i.collection_id = ANY (@collection_ids::uuid[])
+        AND (@query::text = '' OR i.search_vector @@ (@query::text)::tsquery)
+        AND NOT EXISTS (
+            SELECT 1 FROM unnest(@tags::text[]) AS wanted (name) WHERE NOT EXISTS (
+                SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = wanted.name
+            )
+        )
+        AND NOT EXISTS (
+            SELECT 1 FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id AND t.name = ANY (@not_tags::text[])
+        )
+        AND (cardinality(@authors::uuid[]) = 0 OR i.created_by = ANY (@authors::uuid[]))
+        AND i.created_by <> ALL (@not_authors::uuid[])
+        AND (sqlc.narg(created_after)::timestamptz IS NULL OR i.created_at >= sqlc.narg(created_after))
+        AND (sqlc.narg(created_before)::timestamptz IS NULL OR i.created_at < sqlc.narg(created_before))
+        AND (NOT @has_after::boolean OR (date_trunc('milliseconds', i.updated_at), i.id) < (@after_time::timestamptz, @after_id::uuid))
+    ORDER BY date_trunc('milliseconds', i.updated_at) DESC, i.id DESC LIMIT @page_size
+)
+SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN @query::text = '' THEN left(p.content, 200) ELSE
+    ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
+        'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+FROM page p ORDER BY date_trunc('milliseconds', p.updated_at) DESC, p.id DESC;
 
 -- name: CountSearchMatches :one
 -- Counted up to a limit: an exact count of everything would cost more than the page.

@@ -727,6 +727,9 @@ type SearchParams struct {
 	// Tag May be repeated; an item must have all of them.
 	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
 
+	// Sort The order; `newest` and `oldest` go by the time of creation. Without words to look for, `relevance` is `newest`.
+	Sort *string `form:"sort,omitempty" json:"sort,omitempty"`
+
 	// Facets What to count the matches by, on all pages, separated by commas.
 	Facets *[]string `form:"facets,omitempty" json:"facets,omitempty"`
 
@@ -1713,6 +1716,14 @@ func (siw *ServerInterfaceWrapper) Search(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "tag", c.Request.URL.Query(), &params.Tag, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
 		return
 	}
 
