@@ -231,7 +231,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 		t.Parallel()
 		w := setup(t)
 		c := w.Collection(t)
-		for _, text := range []string{`"`, `"unclosed`, "-", "--", "a && b || !", "~3", "foo*", "()", ":*", `\`, "<b>", "+", "|", strings.Repeat("word ", 60), strings.Repeat("-", 1000), strings.Repeat("a-", 500), "a'b 'c' \\' d\\", "世界 🚀 é", "1.5 -2 a/b a_b x@y.z https://x.y/z?q=1#f", strings.Repeat("x", 1000), "\ufffd"} {
+		for _, text := range []string{`"`, `"unclosed`, "-", "--", "a && b || !", "~3", "foo*", "()", ":*", `\`, "<b>", "+", "|", strings.Repeat("word ", 60), strings.Repeat("-", 1000), strings.Repeat("a-", 500), "a'b 'c' \\' d\\", "世界 🚀 é", "1.5 -2 a/b a_b x@y.z https://x.y/z?q=1#f", strings.Repeat("x", 1000), strings.Repeat("𠀀", 1000), strings.Repeat("𠀀-", 500), strings.Repeat("ab-cd_", 160), strings.Repeat("~/x", 300), "\ufffd"} {
 			_, err := w.searcher.Search(ctx, search.Query{Match: parse(t, text), CollectionIDs: []uuid.UUID{c}})
 			require.NoError(t, err, text)
 		}

@@ -26,7 +26,7 @@ func languageConforms(t *testing.T, setup func(t *testing.T) world) {
 		}
 		add("king", "2026-01-10T00:00:00Z", "King of the hill", "Apples, don't you see?", "go", "two words")
 		add("hill", "2026-01-10T12:00:00.0005Z", "The hill", "A king with his hill and a wi-fi router on it.", "go")
-		add("wifi", "2026-01-11T00:00:00Z", "Wi-Fi", "Routers at example.com/docs, version 1.2.3, see a/b or snake_case.", `say "hi"`)
+		add("wifi", "2026-01-11T00:00:00Z", "Wi-Fi", "Routers at example.com/docs, version 1.2.3, see a/b or snake_case and std:vector.", `say "hi"`)
 		add("or", "2026-02-01T00:00:00Z", "Apple", "pears of king's garden")
 		add("case", "2025-12-31T23:59:59.999Z", "Replicating", "Replication café\u0301s")
 		var all []uuid.UUID
@@ -51,16 +51,19 @@ func languageConforms(t *testing.T, setup func(t *testing.T) world) {
 			`"hill king"`:  {},
 			`"apple pear"`: {},
 			// Stop words are not looked for; in a phrase any word may be in their place.
-			"the hill":               {"king", "hill"},
-			"the of":                 {"king", "hill", "wifi", "or", "case"},
-			"-the":                   {"king", "hill", "wifi", "or", "case"},
-			`"to be or not"`:         {"king", "hill", "wifi", "or", "case"},
-			`"king of the hill"`:     {"king", "hill"},
-			`"the king of the hill"`: {"king", "hill"},
-			`"king with his hill"`:   {"king", "hill"},
-			`"king hill"`:            {},
-			`"king of hill"`:         {},
-			"don't apple":            {"king", "or"},
+			"the hill":                      {"king", "hill"},
+			"the of":                        {"king", "hill", "wifi", "or", "case"},
+			"-the":                          {"king", "hill", "wifi", "or", "case"},
+			`"to be or not"`:                {"king", "hill", "wifi", "or", "case"},
+			`"king of the hill"`:            {"king", "hill"},
+			`"the king of the hill"`:        {"king", "hill"},
+			`"king with his hill"`:          {"king", "hill"},
+			`"king hill"`:                   {},
+			`"king of hill"`:                {},
+			`"the king's garden"`:           {"or"},
+			`-"of the king's garden" apple`: {"king"},
+			`"a king with"`:                 {"king", "hill", "or"},
+			"don't apple":                   {"king", "or"},
 			// There is no operator: or, and, not are words.
 			"apple or replicate": {},
 			"apple OR king":      {"king", "or"},
@@ -78,6 +81,8 @@ func languageConforms(t *testing.T, setup func(t *testing.T) world) {
 			"1.2.3":       {"wifi"},
 			"a/b":         {"wifi"},
 			"snake_case":  {"wifi"},
+			"std:vector":  {"wifi"},
+			`"see a/b"`:   {"wifi"},
 			// Filters.
 			"tag:go":                             {"king", "hill"},
 			"tag:Go":                             {},

@@ -50,7 +50,7 @@ func tsquery(ctx context.Context, queries *db.Queries, q Query) (text string, ok
 	// PostgreSQL keeps some texts whole, such as a file's path, when they stand alone: they are looked for as typed and as the words in them.
 	phrases := make([]string, 0, 2*len(needles))
 	for _, n := range needles {
-		phrases = append(phrases, n.Text, strings.Join(n.Words, " "))
+		phrases = append(phrases, n.Typed, strings.Join(n.Words, " "))
 	}
 	parsed, err := queries.ParseSearchPhrases(ctx, phrases)
 	if err != nil {

@@ -109,20 +109,21 @@ func TestParseSaysWhatCantBeMeant(t *testing.T) {
 
 func TestNeedles(t *testing.T) {
 	t.Parallel()
-	needle := func(text string, not bool, gaps []bool, words ...string) query.Needle {
-		return query.Needle{Text: text, Words: words, Gaps: gaps, Not: not}
+	needle := func(typed, text string, not bool, gaps []bool, words ...string) query.Needle {
+		return query.Needle{Typed: typed, Text: text, Words: words, Gaps: gaps, Not: not}
 	}
 	for text, want := range map[string][]query.Needle{
 		"the of -or":           nil,
 		`"to be or not to be"`: nil,
 		"don't":                nil,
-		"Fox":                  {needle("Fox", false, []bool{false}, "Fox")},
-		"-wi-fi":               {needle("wi-fi", true, []bool{false, false}, "wi", "fi")},
+		"Fox":                  {needle("Fox", "Fox", false, []bool{false}, "Fox")},
+		"-wi-fi":               {needle("wi-fi", "wi-fi", true, []bool{false, false}, "wi", "fi")},
 		`"The king of the hill"`: {
-			needle("The king of the hill", false, []bool{false, true, true, false}, "king", "of", "the", "hill"),
+			needle("The king of the hill", "king of the hill", false, []bool{false, true, true, false}, "king", "of", "the", "hill"),
 		},
+		"a/b": {needle("a/b", "b", false, []bool{false}, "b")},
 		"king's example.com": {
-			needle("king's", false, []bool{false}, "king's"), needle("example.com", false, []bool{false}, "example.com"),
+			needle("king's", "king's", false, []bool{false}, "king's"), needle("example.com", "example.com", false, []bool{false}, "example.com"),
 		},
 	} {
 		q, err := query.Parse(text)

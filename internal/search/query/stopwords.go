@@ -7,8 +7,8 @@ import (
 
 // Needle is a term in the form that a search engine looks for: words at their places. At least the first and the last one count.
 type Needle struct {
-	// Text is what was typed.
-	Text string
+	// Typed is what was typed, and Text that without the unimportant words around it.
+	Typed, Text string
 	// Words are the words of Text without the unimportant ones around them.
 	Words []string
 	// Gaps tells for each word whether it is unimportant: any word may be in its place.
@@ -39,13 +39,17 @@ func (q Query) Needles() []Needle {
 
 func needle(t Term) (Needle, bool) {
 	words := strings.FieldsFunc(t.Text, func(r rune) bool { return !alphanumeric(r) && !unicode.IsMark(r) && !strings.ContainsRune(joiners, r) })
+	text, typed := t.Text, len(words)
 	for len(words) > 0 && stopWord(words[0]) {
 		words = words[1:]
 	}
 	for len(words) > 0 && stopWord(words[len(words)-1]) {
 		words = words[:len(words)-1]
 	}
-	n := Needle{Text: t.Text, Words: words, Gaps: make([]bool, len(words)), Not: t.Not}
+	if len(words) < typed {
+		text = strings.Join(words, " ")
+	}
+	n := Needle{Typed: t.Text, Text: text, Words: words, Gaps: make([]bool, len(words)), Not: t.Not}
 	for i, word := range words {
 		n.Gaps[i] = stopWord(word)
 	}
