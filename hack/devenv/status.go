@@ -15,6 +15,7 @@ import (
 
 	"github.com/atlas-platform/atlas/hack/devenv/process"
 	"github.com/atlas-platform/atlas/hack/devenv/servers"
+	"github.com/atlas-platform/atlas/internal/envfile"
 )
 
 func statusCommand(env *environment) *cobra.Command {
@@ -117,11 +118,7 @@ func envCommand(env *environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var lines strings.Builder
-			for _, v := range vars {
-				lines.WriteString("export " + process.FormatEnv([]process.Var{v}))
-			}
-			_, err = fmt.Fprint(cmd.OutOrStdout(), lines.String())
+			_, err = fmt.Fprint(cmd.OutOrStdout(), envfile.Format(vars))
 			return err
 		},
 	}

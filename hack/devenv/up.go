@@ -105,6 +105,10 @@ func openCluster(ctx context.Context, state *process.State, console *process.Con
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if len(started.Unreachable) > 0 {
+		return nil, nil, nil, fmt.Errorf("Atlas in the cluster can't use what you gave:\n  %s\nunset it to have a server started, or use `devenv up servers` without a cluster", //nolint:staticcheck // a name
+			strings.Join(started.Unreachable, "\n  "))
+	}
 	ports := map[string]int{}
 	for _, port := range started.NodePorts {
 		ports[strconv.Itoa(port)] = port

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -29,6 +30,12 @@ func (c *Database) Validate() []error {
 	return errs
 }
 
+// The names that an AtlasStack may ask for too.
+var (
+	topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,245}$`)
+	aliasName = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,199}$`)
+)
+
 // Kafka says how to reach the brokers and which topic carries the domain events.
 type Kafka struct {
 	Brokers []string `env:"KAFKA_BROKERS,notEmpty" envSeparator:"," help:"comma-separated host:port"`
@@ -42,6 +49,9 @@ func (c *Kafka) Validate() []error {
 		if !validHostPort(broker) {
 			errs = append(errs, fmt.Errorf("KAFKA_BROKERS holds %q: want host:port", broker))
 		}
+	}
+	if !topicName.MatchString(c.Topic) {
+		errs = append(errs, fmt.Errorf("KAFKA_TOPIC=%q is no topic's name: want letters, digits, '.', '_' and '-', 245 characters at most", c.Topic))
 	}
 	return errs
 }
@@ -69,6 +79,9 @@ func (c *Elasticsearch) Validate() []error {
 		case u.User != nil:
 			errs = append(errs, fmt.Errorf("ELASTICSEARCH_URL contains credentials: give them in ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD"))
 		}
+	}
+	if !aliasName.MatchString(c.Index) {
+		errs = append(errs, fmt.Errorf("ELASTICSEARCH_INDEX=%q is no alias's name: want lower-case letters, digits, '.', '_' and '-', 200 characters at most", c.Index))
 	}
 	if (c.Username == "") != (c.Password == "") {
 		errs = append(errs, fmt.Errorf("ELASTICSEARCH_USERNAME and ELASTICSEARCH_PASSWORD go together: only one is set"))

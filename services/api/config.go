@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/search"
 	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/internal/token"
 )
 
 const (
@@ -61,6 +63,16 @@ func (c *Config) Validate() []error {
 	if c.Audience == "" {
 		errs = append(errs, errors.New("JWT_AUDIENCE is empty"))
 	}
+	for _, file := range []struct{ variable, path string }{
+		{"JWT_SIGNING_KEY_FILE", c.SigningKeyFile}, {"JWT_PREVIOUS_KEY_FILE", c.PreviousKeyFile},
+	} {
+		if file.path == "" {
+			continue
+		}
+		if _, err := token.LoadSigningKey(file.path); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", file.variable, err))
+		}
+	}
 	return errs
 }
 
@@ -81,6 +93,8 @@ type Deps struct {
 	Nudge func()
 	// ShutdownTimeout bounds the drain; zero means 20 s.
 	ShutdownTimeout time.Duration
+	// Listener, when set, is served instead of Config.ListenAddr. It is closed when Run returns.
+	Listener net.Listener
 	// Listening, when set, is called with the address once connections are accepted.
 	Listening func(address string)
 	// SigningKey, when set, is used instead of the key in Config.SigningKeyFile.

@@ -26,9 +26,11 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	if err != nil {
 		return err
 	}
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.ListenAddr)
-	if err != nil {
-		return fmt.Errorf("listen for the REST API (LISTEN_ADDR): %w", err)
+	listener := deps.Listener
+	if listener == nil {
+		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.ListenAddr); err != nil {
+			return fmt.Errorf("listen for the REST API (LISTEN_ADDR): %w", err)
+		}
 	}
 	server := &http.Server{
 		Handler:           handler,

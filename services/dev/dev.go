@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/envfile"
 	"github.com/atlas-platform/atlas/internal/kafka"
 	"github.com/atlas-platform/atlas/internal/pgserver"
 	"github.com/atlas-platform/atlas/services/migrate"
@@ -56,10 +57,11 @@ func Run(ctx context.Context, o Options) (err error) {
 		return err
 	}
 	defer folder.Close()
-	listen, err := freeAddress(ctx, o.Listen, o.FallBack)
+	listener, err := listen(ctx, o.Listen, o.FallBack)
 	if err != nil {
 		return err
 	}
+	defer listener.Close() // the API has closed it by then, unless it never ran
 
 	var database *pgserver.Server
 	var events *broker
@@ -88,7 +90,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	}()
 	settings, err := prepare(running, folder, database.URL(), events.addresses(), o.Logger)
 	if err == nil {
-		settings.listen = listen
+		settings.listener = listener
 		err = settings.runRoles(running, o, func(address string) {
 			if err := announce(o, settings, address, time.Since(start)); err != nil {
 				fail(err)
@@ -107,7 +109,7 @@ type settings struct {
 	brokers       []string
 	signingKey    string
 	adminPassword string
-	listen        string
+	listener      net.Listener
 }
 
 // prepare brings the database and the broker to what the roles expect.
@@ -145,44 +147,37 @@ func stopServers(ctx context.Context, database *pgserver.Server, events *broker)
 	return database.Stop(ctx)
 }
 
-// freeAddress returns address, or one with another port when that is in use and another will do.
-func freeAddress(ctx context.Context, address string, fallBack bool) (string, error) {
+// listen takes address, or another port of the same host when that one is in use and another will do. The listener is kept from here on: a port
+// that is only looked at can be somebody else's a moment later.
+func listen(ctx context.Context, address string, fallBack bool) (net.Listener, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err == nil {
-		return listener.Addr().String(), listener.Close()
+		return listener, nil
 	}
 	if !fallBack {
-		return "", fmt.Errorf("the REST API can't listen on %s: %w; choose another address with --listen", address, err)
+		return nil, fmt.Errorf("the REST API can't listen on %s: %w; choose another address with --listen", address, err)
 	}
 	host, _, splitErr := net.SplitHostPort(address)
 	if splitErr != nil {
-		return "", fmt.Errorf("--listen %q: %w", address, splitErr)
+		return nil, fmt.Errorf("--listen %q: %w", address, splitErr)
 	}
-	return freeAddress(ctx, net.JoinHostPort(host, "0"), false)
+	return listen(ctx, net.JoinHostPort(host, "0"), false)
 }
 
 // announce writes down how to reach what runs, for scripts and the demo, and says it.
 func announce(o Options, s *settings, address string, took time.Duration) error {
 	url := "http://" + reachable(address)
-	vars := [][2]string{
-		{"ATLAS_URL", url},
-		{"ATLAS_ADMIN_EMAIL", adminEmail},
-		{"ATLAS_ADMIN_PASSWORD", s.adminPassword},
-		{"DATABASE_URL", s.databaseURL},
-		{"KAFKA_BROKERS", strings.Join(s.brokers, ",")},
-	}
-	var content strings.Builder
-	names := make([]string, len(vars))
-	for i, v := range vars {
-		names[i] = v[0]
-		fmt.Fprintf(&content, "%s='%s'\n", v[0], strings.ReplaceAll(v[1], "'", `'\''`))
-	}
-	// The programs that a shell starts after reading the file should see them too.
-	fmt.Fprintf(&content, "export %s\n", strings.Join(names, " "))
+	content := envfile.Format([]envfile.Var{
+		{Name: "ATLAS_URL", Value: url},
+		{Name: "ATLAS_ADMIN_EMAIL", Value: adminEmail},
+		{Name: "ATLAS_ADMIN_PASSWORD", Value: s.adminPassword},
+		{Name: "DATABASE_URL", Value: s.databaseURL},
+		{Name: "KAFKA_BROKERS", Value: strings.Join(s.brokers, ",")},
+	})
 	if err := os.MkdirAll(filepath.Dir(o.EnvFile), 0o700); err != nil {
 		return fmt.Errorf("make the folder of the environment file: %w; name another file with --env-file", err)
 	}
-	if err := writeSecret(o.EnvFile, []byte(content.String())); err != nil {
+	if err := writeSecret(o.EnvFile, []byte(content)); err != nil {
 		return fmt.Errorf("write the environment file: %w; name another file with --env-file", err)
 	}
 	fmt.Fprintf(o.Out, `Atlas is ready after %s.

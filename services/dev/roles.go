@@ -29,7 +29,7 @@ func (s *settings) runRoles(ctx context.Context, o Options, listening func(addre
 	defer pool.Close()
 	registry := telemetry.NewRegistry()
 	health := telemetry.NewHealth(map[string]telemetry.Check{"database": pool.Ping})
-	apiConfig, err := config.LoadFrom[api.Config](map[string]string{"LISTEN_ADDR": s.listen, "JWT_SIGNING_KEY_FILE": s.signingKey})
+	apiConfig, err := config.LoadFrom[api.Config](map[string]string{"LISTEN_ADDR": s.listener.Addr().String(), "JWT_SIGNING_KEY_FILE": s.signingKey})
 	if err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (s *settings) runRoles(ctx context.Context, o Options, listening func(addre
 	publisher := relay.New(relay.Config{Brokers: s.brokers, Topic: topic}, relay.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
 	deps := api.Deps{
 		Logger: o.Logger, Pool: pool, Searcher: search.NewPostgres(pool), Registry: registry, Health: health,
-		Nudge: publisher.Nudge, Listening: listening,
+		Nudge: publisher.Nudge, Listener: s.listener, Listening: listening,
 	}
 	trail := audit.New(audit.Config{Kafka: events, GroupPrefix: "atlas"}, audit.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
 	index := indexer.New(indexer.Config{Kafka: events, GroupPrefix: "atlas"}, indexer.Deps{Logger: o.Logger, Pool: pool})

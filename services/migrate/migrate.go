@@ -44,6 +44,9 @@ func (c *Admin) Validate() []error {
 	if address, err := mail.ParseAddress(c.Email); c.Email != "" && (err != nil || address.Address != c.Email) {
 		errs = append(errs, fmt.Errorf("BOOTSTRAP_ADMIN_EMAIL=%q is not an e-mail address", c.Email))
 	}
+	if _, err := readPassword(c.PasswordFile); err != nil {
+		errs = append(errs, err)
+	}
 	return errs
 }
 
@@ -74,7 +77,7 @@ func readPassword(path string) (string, error) {
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("read BOOTSTRAP_ADMIN_PASSWORD_FILE: %w", err)
+		return "", fmt.Errorf("BOOTSTRAP_ADMIN_PASSWORD_FILE: %w", err)
 	}
 	content = bytes.TrimRight(content, "\r\n")
 	if !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 || !account.PasswordLengthOK(string(content)) {

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/atlas-platform/atlas/internal/event"
@@ -29,7 +30,16 @@ func TestPlatformKeepsItsContract(t *testing.T) {
 	runDemo(t, e)
 	requireAgreement(t, e)
 
+	before := podUIDs(t, e)
 	require.NoError(t, e.cluster.DeleteAllOf(t.Context(), &corev1.Pod{}, ctrlclient.InNamespace(stackKey.Namespace)))
+	eventually(t, 2*time.Minute, "every deleted pod is gone", func(context.Context) error {
+		for uid, name := range podUIDs(t, e) {
+			if before[uid] == name {
+				return fmt.Errorf("%s is still there", name)
+			}
+		}
+		return nil
+	})
 	eventually(t, 2*time.Minute, "the API answers again after every pod was deleted", func(ctx context.Context) error {
 		answer, err := e.client(t, "").LoginWithResponse(ctx, loginOfNobody)
 		if err != nil {
@@ -43,6 +53,17 @@ func TestPlatformKeepsItsContract(t *testing.T) {
 	eventually(t, 2*time.Minute, "the stack is Ready again", func(ctx context.Context) error { return stackReady(ctx, e, stackKey) })
 	runDemo(t, e) // the new pods take writes and search finds them
 	requireAgreement(t, e)
+}
+
+func podUIDs(t *testing.T, e *env) map[types.UID]string {
+	t.Helper()
+	pods := &corev1.PodList{}
+	require.NoError(t, e.cluster.List(t.Context(), pods, ctrlclient.InNamespace(stackKey.Namespace)))
+	uids := map[types.UID]string{}
+	for _, pod := range pods.Items {
+		uids[pod.UID] = pod.Name
+	}
+	return uids
 }
 
 func runDemo(t *testing.T, e *env) {

@@ -5,7 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/atlas-platform/atlas/internal/envfile"
 )
 
 // WriteFile writes a file atomically: a reader, or a start after a crash, sees the old content or the new, never half of it.
@@ -37,34 +38,15 @@ func writeJSON(path string, v any) error {
 }
 
 // Var is one environment variable.
-type Var struct{ Name, Value string }
+type Var = envfile.Var
 
 // WriteEnv writes variables as shell assignments to path, readable by the owner only.
 func WriteEnv(path string, vars []Var) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write environment: %w", err)
 	}
-	names := make([]string, len(vars))
-	for i, v := range vars {
-		names[i] = v.Name
-	}
-	// The programs that a shell starts after reading the file should see them too.
-	content := FormatEnv(vars) + "export " + strings.Join(names, " ") + "\n"
-	if err := WriteFile(path, []byte(content), 0o600); err != nil {
+	if err := WriteFile(path, []byte(envfile.Format(vars)), 0o600); err != nil {
 		return fmt.Errorf("write environment: %w", err)
 	}
 	return nil
-}
-
-// FormatEnv renders variables as lines that a POSIX shell can read with `.` or eval.
-func FormatEnv(vars []Var) string {
-	var b strings.Builder
-	for _, v := range vars {
-		b.WriteString(v.Name + "=" + shellQuote(v.Value) + "\n")
-	}
-	return b.String()
-}
-
-func shellQuote(s string) string {
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }

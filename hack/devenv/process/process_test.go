@@ -190,7 +190,7 @@ func TestWriteEnvIsReadByAShell(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), ".run", "env")
 	value := `it's "$HOME" \ and a` + "\nnew line"
-	require.NoError(t, WriteEnv(path, []Var{{"ATLAS_URL", value}}))
+	require.NoError(t, WriteEnv(path, []Var{{Name: "ATLAS_URL", Value: value}}))
 	info, err := os.Stat(path)
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o600), info.Mode().Perm())

@@ -131,16 +131,27 @@ func external(ctx context.Context, p *process.Progress, variable, address string
 		return endpoint{}, fmt.Errorf("the server given by %s: %w; unset %s to have one started", variable, err, variable)
 	}
 	p.Outcome("given by %s", variable)
+	return givenEndpoint(variable, address), nil
+}
+
+// givenEndpoint says how the node's pods reach an address that the user gave, or why they can't.
+func givenEndpoint(variable, address string) endpoint {
 	e := endpoint{host: address, node: address, how: variable}
-	if u, err := url.Parse(address); err == nil && isLoopback(u.Hostname()) && u.Port() != "" {
-		port, err := strconv.Atoi(u.Port())
-		if err == nil {
-			e.ports = []int{port}
-			u.Host = net.JoinHostPort(NodeAddress, u.Port())
-			e.node = u.String()
-		}
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" { // host:port of a Kafka broker
+		// A forwarder does not help: the broker tells its clients the address that it advertises, which is not the node's.
+		e.unreachable = variable + "=" + address + ": a Kafka of your own advertises an address that the node's pods can't reach"
+		return e
 	}
-	return e, nil
+	port, err := strconv.Atoi(u.Port())
+	if err != nil || !isLoopback(u.Hostname()) {
+		e.unreachable = variable + " (" + u.Host + "): the node has no way out of this machine; only 127.0.0.1 with a port is forwarded to its pods"
+		return e
+	}
+	e.ports = []int{port}
+	u.Host = net.JoinHostPort(NodeAddress, u.Port())
+	e.node = u.String()
+	return e
 }
 
 func isLoopback(host string) bool {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/atlas-platform/atlas/hack/devenv/process"
+	"github.com/atlas-platform/atlas/internal/envfile"
 )
 
 // NodeAddress is the host's address on the link to the Kubernetes node. Each of Servers.NodePorts is reachable there,
@@ -46,6 +47,8 @@ type Servers struct {
 	NodeElasticsearchURL string `json:"nodeElasticsearchURL"`
 	// NodePorts are the ports on 127.0.0.1 that pods must reach at NodeAddress.
 	NodePorts []int `json:"nodePorts"`
+	// Unreachable names what the user gave and pods of the node can't reach, and why. Without pods it doesn't matter.
+	Unreachable []string `json:"unreachable,omitempty"`
 	// How says for each server how it runs: "process", "container" or the variable that gave its address.
 	How map[string]string `json:"how"`
 }
@@ -74,6 +77,8 @@ type endpoint struct {
 	host, node string
 	ports      []int
 	how        string
+	// unreachable says why pods of the node can't reach it; empty when they can.
+	unreachable string
 }
 
 // Up makes sure that the three servers run and answer. What runs already is left alone. It holds the state's lock, so
@@ -113,6 +118,9 @@ func Up(ctx context.Context, opts Options) (*Servers, error) {
 	}
 	for _, e := range []endpoint{pg, kafka, es} {
 		s.NodePorts = append(s.NodePorts, e.ports...)
+		if e.unreachable != "" {
+			s.Unreachable = append(s.Unreachable, e.unreachable)
+		}
 	}
 	return s, s.save(opts.State)
 }
@@ -134,10 +142,10 @@ func (u *up) step(ctx context.Context, title string, fn func(context.Context, *p
 	return e, err
 }
 
-// given returns the address that the user set in a variable, unless it is this instance's own, as it is in a shell that has
-// read `devenv env`.
+// given returns the address that the user set in a variable, unless it is an environment's own, as it is in a shell that has read
+// `.run/env` or `devenv env`.
 func (u *up) given(variable, name, own string) string {
-	value := u.Getenv(variable)
+	value := envfile.Given(u.Getenv, variable)
 	if how := u.last.How[name]; value == own && (how == AsProcess || how == AsContainer) {
 		return ""
 	}
