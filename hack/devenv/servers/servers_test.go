@@ -39,6 +39,9 @@ func nothingGiven(string) string { return "" }
 
 func TestUpStartsRealServersAndRepairsThem(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("starts three real servers")
+	}
 	ctx := t.Context()
 	state := ownState(t)
 	opts := Options{State: state, Console: process.NewConsole(testLog{t}), Getenv: nothingGiven}
