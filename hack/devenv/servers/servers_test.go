@@ -51,6 +51,9 @@ func TestUpStartsRealServersAndRepairsThem(t *testing.T) {
 	conn, err := pgx.Connect(ctx, s.DatabaseURL)
 	require.NoError(t, err)
 	defer func() { _ = conn.Close(ctx) }()
+	// Tests' servers answer a commit before its log is written; this table must outlive the kill below.
+	_, err = conn.Exec(ctx, "SET synchronous_commit = on")
+	require.NoError(t, err)
 	_, err = conn.Exec(ctx, "CREATE TABLE kept (id int)")
 	require.NoError(t, err)
 	admin, err := sarama.NewClusterAdmin([]string{s.KafkaBrokers}, nil)
