@@ -1,11 +1,14 @@
 package api_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/token"
 	"github.com/atlas-platform/atlas/services/api"
 )
 
@@ -49,7 +52,12 @@ func TestRegistrationCanBeClosed(t *testing.T) {
 	}
 	_, err := config.LoadFrom[api.Config](map[string]string{"JWT_SIGNING_KEY_FILE": "f", "REGISTRATION": "ajar"})
 	require.ErrorContains(t, err, "REGISTRATION")
-	cfg, err := config.LoadFrom[api.Config](map[string]string{"JWT_SIGNING_KEY_FILE": "f"})
+	require.ErrorContains(t, err, "JWT_SIGNING_KEY_FILE", "a key that can't be read is named with the rest")
+	key, err := token.GenerateSigningKey()
+	require.NoError(t, err)
+	keyFile := filepath.Join(t.TempDir(), "signing-key.pem")
+	require.NoError(t, os.WriteFile(keyFile, key, 0o600))
+	cfg, err := config.LoadFrom[api.Config](map[string]string{"JWT_SIGNING_KEY_FILE": keyFile})
 	require.NoError(t, err)
 	require.Equal(t, "open", cfg.Registration)
 }
