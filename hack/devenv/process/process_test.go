@@ -137,7 +137,8 @@ func TestExtraFilesAndEnvironmentArriveInTheProgram(t *testing.T) {
 func TestAdoptTakesOnlyDescendants(t *testing.T) {
 	t.Parallel()
 	s := newState(t)
-	launcher, err := s.Start(Spec{Name: "daemon", Path: "sh", Args: []string{"-c", "setsid sleep 600 & echo $!"}})
+	// The daemon itself says its pid: a process that is just becoming another program shows no environment to look for the token in.
+	launcher, err := s.Start(Spec{Name: "daemon", Path: "sh", Args: []string{"-c", "setsid sh -c 'echo $$; while :; do sleep 600; done' &"}})
 	require.NoError(t, err)
 	<-launcher.Exited()
 	var pid int
