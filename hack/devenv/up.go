@@ -117,7 +117,11 @@ func openCluster(ctx context.Context, state *process.State, console *process.Con
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	return c, info, started, saveVars(state, clusterVars(info))
+	vars, err := clusterVars(ctx, info)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	return c, info, started, saveVars(state, vars)
 }
 
 func upStack(ctx context.Context, state *process.State, console *process.Console) error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,11 +32,13 @@ func (e *environment) vars() ([]process.Var, error) {
 	return append(s.Env(), saved...), err
 }
 
-func clusterVars(info *cluster.Info) []process.Var {
-	return []process.Var{
-		{Name: "KUBECONFIG", Value: info.Kubeconfig},
-		{Name: "KUBEBUILDER_ASSETS", Value: filepath.Dir(info.Kubectl)}, // etcd, kube-apiserver and kubectl, for envtest
+// clusterVars names the assets of envtest too. A node has been built from them; kind brings its own, so for kind they are built here.
+func clusterVars(ctx context.Context, info *cluster.Info) ([]process.Var, error) {
+	assets, err := cluster.BuildEnvtest(ctx)
+	if err != nil {
+		return nil, err
 	}
+	return []process.Var{{Name: "KUBECONFIG", Value: info.Kubeconfig}, {Name: "KUBEBUILDER_ASSETS", Value: assets}}, nil
 }
 
 // varsFile keeps what only `up` knows. It holds the admin's password, so it is readable by its owner only.

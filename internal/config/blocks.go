@@ -56,9 +56,6 @@ func (c *Kafka) Validate() []error {
 	return errs
 }
 
-// DeadLetterTopic is where events go that can never be handled.
-func (c *Kafka) DeadLetterTopic() string { return c.Topic + ".dlq" }
-
 // Elasticsearch says how to reach the search engine and which alias holds the items.
 type Elasticsearch struct {
 	URLs     []string `env:"ELASTICSEARCH_URL,notEmpty" envSeparator:"," help:"comma-separated http(s) URLs"`

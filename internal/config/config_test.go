@@ -26,7 +26,7 @@ func TestLoadTakesDefaultsAndValues(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"a:1", "b:2"}, cfg.Kafka.Brokers)
 	require.Equal(t, []string{"http://h:9200", "http://i:9200"}, cfg.Elasticsearch.URLs)
-	require.Equal(t, "atlas.domain-events.v1.dlq", cfg.Kafka.DeadLetterTopic())
+	require.Equal(t, "atlas.domain-events.v1", cfg.Kafka.Topic)
 	require.Equal(t, time.Minute, cfg.TTL)
 	require.EqualValues(t, 10, cfg.Database.MaxConns)
 }

@@ -127,6 +127,11 @@ func TestConsumerHandlesEverythingInOrderAndGoesOnWhereItStopped(t *testing.T) {
 	})
 }
 
+func TestDeadLettersLieBesideTheirTopic(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "atlas.domain-events.v1.dlq", kafka.DeadLetterTopic("atlas.domain-events.v1"))
+}
+
 func TestConsumerBatches(t *testing.T) {
 	t.Parallel()
 	brokers := kafkatest.Fake(t)

@@ -77,9 +77,6 @@ func New(cfg Config, deps Deps) *Service {
 }
 
 // Run consumes until ctx is done and the batch at hand is finished or given back.
-func Run(ctx context.Context, cfg Config, deps Deps) error { return New(cfg, deps).Run(ctx) }
-
-// Run consumes until ctx is done.
 func (s *Service) Run(ctx context.Context) error { return s.consumer.Run(ctx) }
 
 // Checks are the role's readiness checks.

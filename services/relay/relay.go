@@ -88,9 +88,6 @@ func New(cfg Config, deps Deps) *Relay {
 	return &Relay{cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), nudges: make(chan struct{}, 1)}
 }
 
-// Run makes and runs a relay until ctx is done.
-func Run(ctx context.Context, cfg Config, deps Deps) error { return New(cfg, deps).Run(ctx) }
-
 // Nudge tells the relay that something was committed. It never blocks.
 func (r *Relay) Nudge() {
 	select {

@@ -138,9 +138,6 @@ func (s *Service) Checks() map[string]telemetry.Check {
 	return checks
 }
 
-// Run works until ctx is done and every job is finished or handed back.
-func Run(ctx context.Context, cfg Config, deps Deps) error { return New(cfg, deps).Run(ctx) }
-
 // Run works until ctx is done, then waits until every running job is finished or handed back.
 func (s *Service) Run(ctx context.Context) error {
 	poll := time.NewTicker(s.engine.PollInterval)
