@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -231,16 +232,81 @@ type AuditEventList struct {
 	NextCursor *string      `json:"next_cursor"`
 }
 
+// BulkCreate defines model for BulkCreate.
+type BulkCreate struct {
+	Item ItemCreate `json:"item"`
+	Op   string     `json:"op"`
+}
+
+// BulkDelete defines model for BulkDelete.
+type BulkDelete struct {
+	ID openapi_types.UUID `json:"id"`
+	Op string             `json:"op"`
+
+	// Version Only while it has this version, as `If-Match`.
+	Version *int64 `json:"version,omitempty"`
+}
+
+// BulkItemResult defines model for BulkItemResult.
+type BulkItemResult struct {
+	ID *openapi_types.UUID `json:"id,omitempty"`
+	Op string              `json:"op"`
+
+	// Problem An error as RFC 9457 has it.
+	Problem *Problem `json:"problem,omitempty"`
+
+	// Status The status that the operation would have on its own.
+	Status  int    `json:"status"`
+	Version *int64 `json:"version,omitempty"`
+}
+
+// BulkOperation defines model for BulkOperation.
+type BulkOperation struct {
+	union json.RawMessage
+}
+
+// BulkRequest defines model for BulkRequest.
+type BulkRequest struct {
+	// Atomic All or nothing.
+	Atomic     *bool           `json:"atomic,omitempty"`
+	Operations []BulkOperation `json:"operations"`
+}
+
+// BulkResult defines model for BulkResult.
+type BulkResult struct {
+	Failed int `json:"failed"`
+
+	// Results One for each operation, in their order.
+	Results   []BulkItemResult `json:"results"`
+	Succeeded int              `json:"succeeded"`
+}
+
+// BulkUpdate defines model for BulkUpdate.
+type BulkUpdate struct {
+	ID    openapi_types.UUID `json:"id"`
+	Op    string             `json:"op"`
+	Patch ItemPatch          `json:"patch"`
+
+	// Version Only while it has this version, as `If-Match`.
+	Version *int64 `json:"version,omitempty"`
+}
+
 // Collection defines model for Collection.
 type Collection struct {
 	CreatedAt   time.Time          `json:"created_at"`
 	CreatedBy   openapi_types.UUID `json:"created_by"`
 	Description string             `json:"description"`
 	ID          openapi_types.UUID `json:"id"`
-	MyRole      Role               `json:"my_role"`
-	Name        string             `json:"name"`
-	UpdatedAt   time.Time          `json:"updated_at"`
-	Version     int64              `json:"version"`
+
+	// ItemCount Counted up to 10,000, which means at least that many.
+	ItemCount int64 `json:"item_count"`
+
+	// MemberCount Counted up to 10,000, which means at least that many.
+	MemberCount int64     `json:"member_count"`
+	MyRole      Role      `json:"my_role"`
+	Name        string    `json:"name"`
+	UpdatedAt   time.Time `json:"updated_at"`
+	Version     int64     `json:"version"`
 }
 
 // CollectionCreate defines model for CollectionCreate.
@@ -267,6 +333,14 @@ type CollectionPatch struct {
 	Name        *string `json:"name,omitempty"`
 }
 
+// CollectionTransfer defines model for CollectionTransfer.
+type CollectionTransfer struct {
+	// Email Compared without regard to case.
+	//
+	// Examples: ada@example.com
+	Email Email `json:"email"`
+}
+
 // Email Compared without regard to case.
 //
 // Examples: ada@example.com
@@ -283,14 +357,42 @@ type FieldError struct {
 	Pointer *string `json:"pointer,omitempty"`
 }
 
+// ImportError defines model for ImportError.
+type ImportError struct {
+	Message string `json:"message"`
+
+	// Pointer JSON pointer into the item.
+	Pointer *string `json:"pointer,omitempty"`
+
+	// Source The line, as `line 3`, or the name of the file in the zip.
+	Source string `json:"source"`
+}
+
+// ImportResult defines model for ImportResult.
+type ImportResult struct {
+	Created int64 `json:"created"`
+
+	// Errors The first 1,000.
+	Errors   []ImportError `json:"errors"`
+	Existing int64         `json:"existing"`
+	Failed   int64         `json:"failed"`
+}
+
 // Item defines model for Item.
 type Item struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
-	Content      string             `json:"content"`
-	CreatedAt    time.Time          `json:"created_at"`
-	CreatedBy    openapi_types.UUID `json:"created_by"`
-	ID           openapi_types.UUID `json:"id"`
-	MyRole       Role               `json:"my_role"`
+
+	// Content Markdown.
+	Content   string             `json:"content"`
+	CreatedAt time.Time          `json:"created_at"`
+	CreatedBy openapi_types.UUID `json:"created_by"`
+	ID        openapi_types.UUID `json:"id"`
+
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	//
+	// Examples: {"language":"en","rating":5}
+	Metadata Metadata `json:"metadata"`
+	MyRole   Role     `json:"my_role"`
 
 	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState        `json:"search_state"`
@@ -306,8 +408,13 @@ type Item struct {
 type ItemCreate struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 
-	// Content At most 1 MiB of UTF-8.
+	// Content Markdown; at most 1 MiB of UTF-8.
 	Content string `json:"content"`
+
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	//
+	// Examples: {"language":"en","rating":5}
+	Metadata *Metadata `json:"metadata,omitempty"`
 
 	// SourceURL Examples: https://example.com/note-g
 	SourceURL *string `json:"source_url,omitempty"`
@@ -323,8 +430,16 @@ type ItemList struct {
 
 // ItemPatch defines model for ItemPatch.
 type ItemPatch struct {
-	// Content At most 1 MiB of UTF-8.
+	// CollectionID Moves the item.
+	CollectionID *openapi_types.UUID `json:"collection_id,omitempty"`
+
+	// Content Markdown; at most 1 MiB of UTF-8.
 	Content *string `json:"content,omitempty"`
+
+	// Metadata Merged into what is there, at every level; `null` removes a field, or everything.
+	//
+	// Examples: {"language":null,"rating":4}
+	Metadata json.RawMessage `json:"metadata,omitempty"`
 
 	// SourceURL `null` removes it.
 	//
@@ -365,8 +480,8 @@ type Job struct {
 	StartedAt   *time.Time         `json:"started_at"`
 	State       JobState           `json:"state"`
 
-	// Type `reindex` sends the items of one collection to search again.
-	Type JobType `json:"type"`
+	// Type A `JobType`, or `purge`, which follows the deletion of a collection.
+	Type string `json:"type"`
 }
 
 // JobCreate defines model for JobCreate.
@@ -465,6 +580,11 @@ type MemberPatch struct {
 	Role Role `json:"role"`
 }
 
+// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+//
+// Examples: {"language":"en","rating":5}
+type Metadata = json.RawMessage
+
 // PasswordChange defines model for PasswordChange.
 type PasswordChange struct {
 	// CurrentPassword Examples: correct horse battery
@@ -472,6 +592,28 @@ type PasswordChange struct {
 
 	// NewPassword Examples: staple correct horse
 	NewPassword string `json:"new_password"`
+}
+
+// PortableItem An item in an export. Fields that are not here are refused by an import, so that nothing is lost in silence.
+type PortableItem struct {
+	Content *string `json:"content,omitempty"`
+
+	// CreatedAt In an import: not in the future; now when it is absent.
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+
+	// ID In an import: the line is imported once into a collection, however often it is sent.
+	ID *openapi_types.UUID `json:"id,omitempty"`
+
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	//
+	// Examples: {"language":"en","rating":5}
+	Metadata  *Metadata `json:"metadata,omitempty"`
+	SourceURL *string   `json:"source_url,omitempty"`
+	Tags      *Tags     `json:"tags,omitempty"`
+	Title     string    `json:"title"`
+
+	// UpdatedAt In an import: not before created_at, which it is when it is absent.
+	UpdatedAt *time.Time `json:"updated_at,omitempty"`
 }
 
 // Problem An error as RFC 9457 has it.
@@ -507,6 +649,41 @@ type RegisterRequest struct {
 	Password string `json:"password"`
 }
 
+// Revision defines model for Revision.
+type Revision struct {
+	ChangedAt time.Time          `json:"changed_at"`
+	ChangedBy openapi_types.UUID `json:"changed_by"`
+
+	// ChangedFields The first revision has every field; a deletion and a restoration have `deleted_at`.
+	ChangedFields []string `json:"changed_fields"`
+	Version       int64    `json:"version"`
+}
+
+// RevisionDetail defines model for RevisionDetail.
+type RevisionDetail struct {
+	ChangedAt time.Time          `json:"changed_at"`
+	ChangedBy openapi_types.UUID `json:"changed_by"`
+
+	// ChangedFields The first revision has every field; a deletion and a restoration have `deleted_at`.
+	ChangedFields []string `json:"changed_fields"`
+	Content       string   `json:"content"`
+
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	//
+	// Examples: {"language":"en","rating":5}
+	Metadata  Metadata `json:"metadata"`
+	SourceURL *string  `json:"source_url"`
+	Tags      []string `json:"tags"`
+	Title     string   `json:"title"`
+	Version   int64    `json:"version"`
+}
+
+// RevisionList defines model for RevisionList.
+type RevisionList struct {
+	Items      []Revision `json:"items"`
+	NextCursor *string    `json:"next_cursor"`
+}
+
 // Role defines model for Role.
 type Role string
 
@@ -539,11 +716,17 @@ type SearchResult struct {
 	// Degraded True when the search engine is away and a simpler search answered.
 	Degraded bool `json:"degraded"`
 
+	// DidYouMean Another `q` that finds something in the same collections, when this one finds nothing.
+	DidYouMean *string `json:"did_you_mean"`
+
 	// Facets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
-	Facets     *SearchFacets `json:"facets,omitempty"`
-	Items      []SearchHit   `json:"items"`
-	NextCursor *string       `json:"next_cursor"`
-	Total      int64         `json:"total"`
+	Facets *SearchFacets `json:"facets,omitempty"`
+
+	// Fresh With `wait_for`: whether that write can be found.
+	Fresh      *bool       `json:"fresh,omitempty"`
+	Items      []SearchHit `json:"items"`
+	NextCursor *string     `json:"next_cursor"`
+	Total      int64       `json:"total"`
 }
 
 // SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
@@ -573,14 +756,75 @@ type SessionList struct {
 	NextCursor *string   `json:"next_cursor"`
 }
 
+// SuggestedItem defines model for SuggestedItem.
+type SuggestedItem struct {
+	CollectionID openapi_types.UUID `json:"collection_id"`
+	ID           openapi_types.UUID `json:"id"`
+	Title        string             `json:"title"`
+}
+
+// Suggestions defines model for Suggestions.
+type Suggestions struct {
+	// Degraded True when the search engine is away and a simpler search answered.
+	Degraded bool            `json:"degraded"`
+	Items    []SuggestedItem `json:"items"`
+	Tags     []string        `json:"tags"`
+}
+
+// Tag defines model for Tag.
+type Tag struct {
+	ID openapi_types.UUID `json:"id"`
+
+	// ItemCount Counted up to 10,000, which means at least that many.
+	ItemCount int64  `json:"item_count"`
+	Name      string `json:"name"`
+}
+
 // TagFacet defines model for TagFacet.
 type TagFacet struct {
 	Count int64  `json:"count"`
 	Tag   string `json:"tag"`
 }
 
+// TagList defines model for TagList.
+type TagList struct {
+	Items      []Tag   `json:"items"`
+	NextCursor *string `json:"next_cursor"`
+}
+
+// TagMerge defines model for TagMerge.
+type TagMerge struct {
+	// TagIds The tags to merge into this one.
+	TagIds []openapi_types.UUID `json:"tag_ids"`
+}
+
+// TagPatch defines model for TagPatch.
+type TagPatch struct {
+	Name string `json:"name"`
+}
+
 // Tags defines model for Tags.
 type Tags = []string
+
+// TrashList defines model for TrashList.
+type TrashList struct {
+	Items      []TrashedItem `json:"items"`
+	NextCursor *string       `json:"next_cursor"`
+}
+
+// TrashedItem defines model for TrashedItem.
+type TrashedItem struct {
+	CollectionID openapi_types.UUID `json:"collection_id"`
+	DeletedAt    time.Time          `json:"deleted_at"`
+	DeletedBy    openapi_types.UUID `json:"deleted_by"`
+	ID           openapi_types.UUID `json:"id"`
+	MyRole       Role               `json:"my_role"`
+
+	// PurgedAfter It can be restored until then.
+	PurgedAfter time.Time `json:"purged_after"`
+	Title       string    `json:"title"`
+	Version     int64     `json:"version"`
+}
 
 // User defines model for User.
 type User struct {
@@ -602,14 +846,26 @@ type Cursor = string
 // ID defines model for ID.
 type ID = openapi_types.UUID
 
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
 // IfMatch defines model for IfMatch.
 type IfMatch = string
+
+// IfNoneMatch defines model for IfNoneMatch.
+type IfNoneMatch = string
 
 // Limit defines model for Limit.
 type Limit = int
 
-// Tag defines model for Tag.
-type Tag = []string
+// TagFilter defines model for TagFilter.
+type TagFilter = []string
+
+// TagID defines model for TagID.
+type TagID = openapi_types.UUID
+
+// Version defines model for Version.
+type Version = int64
 
 // LoginRefused An error as RFC 9457 has it.
 type LoginRefused = Problem
@@ -646,6 +902,30 @@ type ListCollectionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// CreateCollectionParams defines parameters for CreateCollection.
+type CreateCollectionParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteCollectionParams defines parameters for DeleteCollection.
+type DeleteCollectionParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// GetCollectionParams defines parameters for GetCollection.
+type GetCollectionParams struct {
+	// IfNoneMatch Answers 304 when it still has one of these ETags.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// UpdateCollectionParams defines parameters for UpdateCollection.
+type UpdateCollectionParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // ListMembersParams defines parameters for ListMembers.
 type ListMembersParams struct {
 	// Limit The size of a page.
@@ -655,12 +935,16 @@ type ListMembersParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
-// ListItemsParams defines parameters for ListItems.
-type ListItemsParams struct {
-	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+// AddMemberParams defines parameters for AddMember.
+type AddMemberParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
-	// Tag May be repeated; an item must have all of them.
-	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
+// ListTagsParams defines parameters for ListTags.
+type ListTagsParams struct {
+	// Prefix Only tags that start with this, in any case.
+	Prefix *string `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -669,22 +953,108 @@ type ListItemsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// MergeTagsParams defines parameters for MergeTags.
+type MergeTagsParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// TransferCollectionParams defines parameters for TransferCollection.
+type TransferCollectionParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListItemsParams defines parameters for ListItems.
+type ListItemsParams struct {
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
+	// Tag May be repeated; an item must have all of them.
+	Tag *TagFilter `form:"tag,omitempty" json:"tag,omitempty"`
+
+	// Author Who created them; `me` or the ID of a user.
+	Author *string `form:"author,omitempty" json:"author,omitempty"`
+
+	// HasSource Only items with, or without, a `source_url`.
+	HasSource *bool `form:"has_source,omitempty" json:"has_source,omitempty"`
+
+	// CreatedAfter Created not before this moment.
+	CreatedAfter *time.Time `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore Created before this moment.
+	CreatedBefore *time.Time `form:"created_before,omitempty" json:"created_before,omitempty"`
+
+	// UpdatedAfter Last changed not before this moment.
+	UpdatedAfter *time.Time `form:"updated_after,omitempty" json:"updated_after,omitempty"`
+
+	// UpdatedBefore Last changed before this moment.
+	UpdatedBefore *time.Time `form:"updated_before,omitempty" json:"updated_before,omitempty"`
+
+	// Sort `newest` and `oldest` go by the time of creation, `updated` is what was changed last first, `title` is from A to Z.
+	Sort *string `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Limit The size of a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateItemParams defines parameters for CreateItem.
+type CreateItemParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// BulkItemsParams defines parameters for BulkItems.
+type BulkItemsParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // DeleteItemParams defines parameters for DeleteItem.
 type DeleteItemParams struct {
-	// IfMatch Do it only while the item has one of these ETags (412 otherwise).
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // GetItemParams defines parameters for GetItem.
 type GetItemParams struct {
-	// IfNoneMatch Answers 304 when the item still has one of these ETags.
-	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+	// IfNoneMatch Answers 304 when it still has one of these ETags.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // UpdateItemParams defines parameters for UpdateItem.
 type UpdateItemParams struct {
-	// IfMatch Do it only while the item has one of these ETags (412 otherwise).
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// RestoreItemParams defines parameters for RestoreItem.
+type RestoreItemParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListRevisionsParams defines parameters for ListRevisions.
+type ListRevisionsParams struct {
+	// Limit The size of a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// RestoreRevisionParams defines parameters for RestoreRevision.
+type RestoreRevisionParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ListJobsParams defines parameters for ListJobs.
@@ -725,7 +1095,7 @@ type SearchParams struct {
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Tag May be repeated; an item must have all of them.
-	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
+	Tag *TagFilter `form:"tag,omitempty" json:"tag,omitempty"`
 
 	// Sort The order; `newest` and `oldest` go by the time of creation. Without words to look for, `relevance` is `newest`.
 	Sort *string `form:"sort,omitempty" json:"sort,omitempty"`
@@ -733,11 +1103,23 @@ type SearchParams struct {
 	// Facets What to count the matches by, on all pages, separated by commas.
 	Facets *[]string `form:"facets,omitempty" json:"facets,omitempty"`
 
+	// WaitFor An item's ID and version, joined by a colon: the search waits until that write, or a later one of the item, can be found, for 10 seconds at most. `fresh` says whether it can.
+	WaitFor *string `form:"wait_for,omitempty" json:"wait_for,omitempty"`
+
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor `next_cursor` of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// SuggestParams defines parameters for Suggest.
+type SuggestParams struct {
+	Q            string        `form:"q" json:"q"`
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
+	// Limit How many items, and how many tags.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListSessionsParams defines parameters for ListSessions.
@@ -751,6 +1133,17 @@ type ListSessionsParams struct {
 
 // ListTokensParams defines parameters for ListTokens.
 type ListTokensParams struct {
+	// Limit The size of a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListTrashParams defines parameters for ListTrash.
+type ListTrashParams struct {
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -797,8 +1190,23 @@ type UpdateMemberJSONRequestBody = MemberPatch
 // UpdateMemberApplicationMergePatchPlusJSONRequestBody defines body for UpdateMember for application/merge-patch+json ContentType.
 type UpdateMemberApplicationMergePatchPlusJSONRequestBody = MemberPatch
 
+// RenameTagJSONRequestBody defines body for RenameTag for application/json ContentType.
+type RenameTagJSONRequestBody = TagPatch
+
+// RenameTagApplicationMergePatchPlusJSONRequestBody defines body for RenameTag for application/merge-patch+json ContentType.
+type RenameTagApplicationMergePatchPlusJSONRequestBody = TagPatch
+
+// MergeTagsJSONRequestBody defines body for MergeTags for application/json ContentType.
+type MergeTagsJSONRequestBody = TagMerge
+
+// TransferCollectionJSONRequestBody defines body for TransferCollection for application/json ContentType.
+type TransferCollectionJSONRequestBody = CollectionTransfer
+
 // CreateItemJSONRequestBody defines body for CreateItem for application/json ContentType.
 type CreateItemJSONRequestBody = ItemCreate
+
+// BulkItemsJSONRequestBody defines body for BulkItems for application/json ContentType.
+type BulkItemsJSONRequestBody = BulkRequest
 
 // UpdateItemJSONRequestBody defines body for UpdateItem for application/json ContentType.
 type UpdateItemJSONRequestBody = ItemPatch
@@ -820,6 +1228,143 @@ type UpdateUserJSONRequestBody = AccountPatch
 
 // UpdateUserApplicationMergePatchPlusJSONRequestBody defines body for UpdateUser for application/merge-patch+json ContentType.
 type UpdateUserApplicationMergePatchPlusJSONRequestBody = AccountPatch
+
+// AsBulkCreate returns the union data inside the BulkOperation as a BulkCreate
+func (t BulkOperation) AsBulkCreate() (BulkCreate, error) {
+	var body BulkCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromBulkCreate overwrites any union data inside the BulkOperation as the provided BulkCreate
+func (t *BulkOperation) FromBulkCreate(v BulkCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"create"}`))
+	t.union = b
+	return err
+}
+
+// MergeBulkCreate performs a merge with any union data inside the BulkOperation, using the provided BulkCreate
+func (t *BulkOperation) MergeBulkCreate(v BulkCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"create"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsBulkUpdate returns the union data inside the BulkOperation as a BulkUpdate
+func (t BulkOperation) AsBulkUpdate() (BulkUpdate, error) {
+	var body BulkUpdate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromBulkUpdate overwrites any union data inside the BulkOperation as the provided BulkUpdate
+func (t *BulkOperation) FromBulkUpdate(v BulkUpdate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"update"}`))
+	t.union = b
+	return err
+}
+
+// MergeBulkUpdate performs a merge with any union data inside the BulkOperation, using the provided BulkUpdate
+func (t *BulkOperation) MergeBulkUpdate(v BulkUpdate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"update"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsBulkDelete returns the union data inside the BulkOperation as a BulkDelete
+func (t BulkOperation) AsBulkDelete() (BulkDelete, error) {
+	var body BulkDelete
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromBulkDelete overwrites any union data inside the BulkOperation as the provided BulkDelete
+func (t *BulkOperation) FromBulkDelete(v BulkDelete) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"delete"}`))
+	t.union = b
+	return err
+}
+
+// MergeBulkDelete performs a merge with any union data inside the BulkOperation, using the provided BulkDelete
+func (t *BulkOperation) MergeBulkDelete(v BulkDelete) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"delete"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t BulkOperation) Discriminator() (string, error) {
+	var discriminator struct {
+		Discriminator string `json:"op"`
+	}
+	err := json.Unmarshal(t.union, &discriminator)
+	return discriminator.Discriminator, err
+}
+
+func (t BulkOperation) ValueByDiscriminator() (interface{}, error) {
+	discriminator, err := t.Discriminator()
+	if err != nil {
+		return nil, err
+	}
+	switch discriminator {
+	case "create":
+		return t.AsBulkCreate()
+	case "delete":
+		return t.AsBulkDelete()
+	case "update":
+		return t.AsBulkUpdate()
+	default:
+		return nil, errors.New("unknown discriminator value: " + discriminator)
+	}
+}
+
+func (t BulkOperation) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *BulkOperation) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
 
 // RequestEditorFn is the function signature for the RequestEditor callback function
 type RequestEditorFn func(ctx context.Context, req *http.Request) error
@@ -991,45 +1536,81 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/collections (the `CreateCollection` operationId).
-	CreateCollectionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateCollectionWithBody(ctx context.Context, params *CreateCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateCollection Create a collection and become its owner
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/collections (the `CreateCollection` operationId).
-	CreateCollection(ctx context.Context, body CreateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateCollection(ctx context.Context, params *CreateCollectionParams, body CreateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteCollection Delete a collection and its items (owner)
 	//
+	// Everything in it is out of sight at once. A job of type `purge` then deletes the items one by one.
+	//
 	// Corresponds with DELETE /v1/collections/{id} (the `DeleteCollection` operationId).
-	DeleteCollection(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	DeleteCollection(ctx context.Context, id ID, params *DeleteCollectionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetCollection Get a collection
 	//
 	// Corresponds with GET /v1/collections/{id} (the `GetCollection` operationId).
-	GetCollection(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetCollection(ctx context.Context, id ID, params *GetCollectionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// UpdateCollectionWithBody Change a collection (owner)
 	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-	UpdateCollectionWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	UpdateCollectionWithBody(ctx context.Context, id ID, params *UpdateCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// UpdateCollection Change a collection (owner)
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-	UpdateCollection(ctx context.Context, id ID, body UpdateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	UpdateCollection(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// UpdateCollectionWithApplicationMergePatchPlusJSONBody Change a collection (owner)
 	//
 	// Takes a body of the `application/merge-patch+json` content type.
 	//
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-	UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExportNDJSON Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+	//
+	// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+	//
+	// Corresponds with GET /v1/collections/{id}/items.ndjson (the `ExportNDJSON` operationId).
+	ExportNDJSON(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportNDJSONWithBody Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+	//
+	// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
+	// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/collections/{id}/items.ndjson (the `ImportNDJSON` operationId).
+	ImportNDJSONWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ExportMarkdown Export a collection's items as a zip of Markdown files with YAML front matter (viewer)
+	//
+	// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+	//
+	// Corresponds with GET /v1/collections/{id}/items.zip (the `ExportMarkdown` operationId).
+	ExportMarkdown(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ImportMarkdownWithBody Import items from a zip of Markdown files with YAML front matter into a collection (editor)
+	//
+	// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
+	// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/collections/{id}/items.zip (the `ImportMarkdown` operationId).
+	ImportMarkdownWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListMembers List a collection's members
 	//
@@ -1041,14 +1622,14 @@ type ClientInterface interface {
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/collections/{id}/members (the `AddMember` operationId).
-	AddMemberWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AddMemberWithBody(ctx context.Context, id ID, params *AddMemberParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// AddMember Add a member (owner)
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/collections/{id}/members (the `AddMember` operationId).
-	AddMember(ctx context.Context, id ID, body AddMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	AddMember(ctx context.Context, id ID, params *AddMemberParams, body AddMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RemoveMember Remove a member (owner), or leave the collection (anyone)
 	//
@@ -1084,26 +1665,125 @@ type ClientInterface interface {
 	// Corresponds with PATCH /v1/collections/{id}/members/{user_id} (the `UpdateMember` operationId).
 	UpdateMemberWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, userID openapi_types.UUID, body UpdateMemberApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListItems List items, newest first
+	// ListTags List a collection's tags, by name
+	//
+	// Corresponds with GET /v1/collections/{id}/tags (the `ListTags` operationId).
+	ListTags(ctx context.Context, id ID, params *ListTagsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteTag Delete a tag (editor)
+	//
+	// The items that have it lose it and stay.
+	//
+	// Corresponds with DELETE /v1/collections/{id}/tags/{tag_id} (the `DeleteTag` operationId).
+	DeleteTag(ctx context.Context, id ID, tagID TagID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RenameTagWithBody Rename a tag (editor)
+	//
+	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+	RenameTagWithBody(ctx context.Context, id ID, tagID TagID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RenameTag Rename a tag (editor)
+	//
+	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+	RenameTag(ctx context.Context, id ID, tagID TagID, body RenameTagJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RenameTagWithApplicationMergePatchPlusJSONBody Rename a tag (editor)
+	//
+	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+	RenameTagWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, tagID TagID, body RenameTagApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MergeTagsWithBody Merge other tags into this one (editor)
+	//
+	// Items with one of them get this one instead.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/collections/{id}/tags/{tag_id}/merge (the `MergeTags` operationId).
+	MergeTagsWithBody(ctx context.Context, id ID, tagID TagID, params *MergeTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// MergeTags Merge other tags into this one (editor)
+	//
+	// Items with one of them get this one instead.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/collections/{id}/tags/{tag_id}/merge (the `MergeTags` operationId).
+	MergeTags(ctx context.Context, id ID, tagID TagID, params *MergeTagsParams, body MergeTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TransferCollectionWithBody Hand a collection over to another owner (owner)
+	//
+	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
+	TransferCollectionWithBody(ctx context.Context, id ID, params *TransferCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// TransferCollection Hand a collection over to another owner (owner)
+	//
+	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
+	TransferCollection(ctx context.Context, id ID, params *TransferCollectionParams, body TransferCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListItems List items
 	//
 	// Corresponds with GET /v1/items (the `ListItems` operationId).
 	ListItems(ctx context.Context, params *ListItemsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateItemWithBody Create an item (editor)
 	//
+	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with POST /v1/items (the `CreateItem` operationId).
-	CreateItemWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateItemWithBody(ctx context.Context, params *CreateItemParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// CreateItem Create an item (editor)
+	//
+	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
 	// Corresponds with POST /v1/items (the `CreateItem` operationId).
-	CreateItem(ctx context.Context, body CreateItemJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+	CreateItem(ctx context.Context, params *CreateItemParams, body CreateItemJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BulkItemsWithBody Create, change and delete up to 500 items (editor)
+	//
+	// In the given order. Each operation is a transaction of its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. The body may have 8 MiB, as any.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/items/bulk (the `BulkItems` operationId).
+	BulkItemsWithBody(ctx context.Context, params *BulkItemsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// BulkItems Create, change and delete up to 500 items (editor)
+	//
+	// In the given order. Each operation is a transaction of its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. The body may have 8 MiB, as any.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/items/bulk (the `BulkItems` operationId).
+	BulkItems(ctx context.Context, params *BulkItemsParams, body BulkItemsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteItem Delete an item (editor)
+	//
+	// It goes to the trash, from where it can be restored until it is purged.
 	//
 	// Corresponds with DELETE /v1/items/{id} (the `DeleteItem` operationId).
 	DeleteItem(ctx context.Context, id ID, params *DeleteItemParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1115,12 +1795,16 @@ type ClientInterface interface {
 
 	// UpdateItemWithBody Change an item (editor)
 	//
+	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	//
 	// Takes any type of body and a specified content type.
 	//
 	// Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
 	UpdateItemWithBody(ctx context.Context, id ID, params *UpdateItemParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// UpdateItem Change an item (editor)
+	//
+	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1129,10 +1813,36 @@ type ClientInterface interface {
 
 	// UpdateItemWithApplicationMergePatchPlusJSONBody Change an item (editor)
 	//
+	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	//
 	// Takes a body of the `application/merge-patch+json` content type.
 	//
 	// Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
 	UpdateItemWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateItemParams, body UpdateItemApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreItem Take an item out of the trash (editor)
+	//
+	// Refused (409) when another item of the collection has its `source_url` by now.
+	//
+	// Corresponds with POST /v1/items/{id}/restore (the `RestoreItem` operationId).
+	RestoreItem(ctx context.Context, id ID, params *RestoreItemParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListRevisions List who changed what of an item and when, newest first
+	//
+	// Corresponds with GET /v1/items/{id}/revisions (the `ListRevisions` operationId).
+	ListRevisions(ctx context.Context, id ID, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetRevision Get an item as it was at a version
+	//
+	// Corresponds with GET /v1/items/{id}/revisions/{version} (the `GetRevision` operationId).
+	GetRevision(ctx context.Context, id ID, version Version, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RestoreRevision Make an item as it was at a version (editor)
+	//
+	// Title, content, source_url, tags and metadata. It is a change like any other, with a version of its own; the collection stays.
+	//
+	// Corresponds with POST /v1/items/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
+	RestoreRevision(ctx context.Context, id ID, version Version, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListJobs List jobs, newest first
 	//
@@ -1192,6 +1902,13 @@ type ClientInterface interface {
 	// Corresponds with GET /v1/search (the `Search` operationId).
 	Search(ctx context.Context, params *SearchParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// Suggest Complete what is being typed
+	//
+	// Items of the caller whose title has the words, the last of them as a beginning, and tags that begin with the text.
+	//
+	// Corresponds with GET /v1/search/suggest (the `Suggest` operationId).
+	Suggest(ctx context.Context, params *SuggestParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// ListSessions List the caller's sessions, newest first
 	//
 	// Corresponds with GET /v1/sessions (the `ListSessions` operationId).
@@ -1229,6 +1946,13 @@ type ClientInterface interface {
 	//
 	// Corresponds with DELETE /v1/tokens/{id} (the `DeleteToken` operationId).
 	DeleteToken(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListTrash List deleted items, newest deletion first
+	//
+	// Of every collection that the caller owns or edits, or one of them.
+	//
+	// Corresponds with GET /v1/trash (the `ListTrash` operationId).
+	ListTrash(ctx context.Context, params *ListTrashParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListUsers List all accounts, newest first (platform admin)
 	//
@@ -1469,8 +2193,8 @@ func (c *Client) ListCollections(ctx context.Context, params *ListCollectionsPar
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/collections (the `CreateCollection` operationId).
-func (c *Client) CreateCollectionWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateCollectionRequestWithBody(c.Server, contentType, body)
+func (c *Client) CreateCollectionWithBody(ctx context.Context, params *CreateCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateCollectionRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1486,8 +2210,8 @@ func (c *Client) CreateCollectionWithBody(ctx context.Context, contentType strin
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/collections (the `CreateCollection` operationId).
-func (c *Client) CreateCollection(ctx context.Context, body CreateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateCollectionRequest(c.Server, body)
+func (c *Client) CreateCollection(ctx context.Context, params *CreateCollectionParams, body CreateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateCollectionRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1500,9 +2224,11 @@ func (c *Client) CreateCollection(ctx context.Context, body CreateCollectionJSON
 
 // DeleteCollection Delete a collection and its items (owner)
 //
+// Everything in it is out of sight at once. A job of type `purge` then deletes the items one by one.
+//
 // Corresponds with DELETE /v1/collections/{id} (the `DeleteCollection` operationId).
-func (c *Client) DeleteCollection(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewDeleteCollectionRequest(c.Server, id)
+func (c *Client) DeleteCollection(ctx context.Context, id ID, params *DeleteCollectionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteCollectionRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1516,8 +2242,8 @@ func (c *Client) DeleteCollection(ctx context.Context, id ID, reqEditors ...Requ
 // GetCollection Get a collection
 //
 // Corresponds with GET /v1/collections/{id} (the `GetCollection` operationId).
-func (c *Client) GetCollection(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetCollectionRequest(c.Server, id)
+func (c *Client) GetCollection(ctx context.Context, id ID, params *GetCollectionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetCollectionRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1533,8 +2259,8 @@ func (c *Client) GetCollection(ctx context.Context, id ID, reqEditors ...Request
 // Takes any type of body and a specified content type.
 //
 // Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-func (c *Client) UpdateCollectionWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewUpdateCollectionRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) UpdateCollectionWithBody(ctx context.Context, id ID, params *UpdateCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateCollectionRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1550,8 +2276,8 @@ func (c *Client) UpdateCollectionWithBody(ctx context.Context, id ID, contentTyp
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-func (c *Client) UpdateCollection(ctx context.Context, id ID, body UpdateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewUpdateCollectionRequest(c.Server, id, body)
+func (c *Client) UpdateCollection(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateCollectionRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1567,8 +2293,82 @@ func (c *Client) UpdateCollection(ctx context.Context, id ID, body UpdateCollect
 // Takes a body of the `application/merge-patch+json` content type.
 //
 // Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-func (c *Client) UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewUpdateCollectionRequestWithApplicationMergePatchPlusJSONBody(c.Server, id, body)
+func (c *Client) UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateCollectionRequestWithApplicationMergePatchPlusJSONBody(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExportNDJSON Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+//
+// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+//
+// Corresponds with GET /v1/collections/{id}/items.ndjson (the `ExportNDJSON` operationId).
+func (c *Client) ExportNDJSON(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExportNDJSONRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportNDJSONWithBody Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+//
+// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
+// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/collections/{id}/items.ndjson (the `ImportNDJSON` operationId).
+func (c *Client) ImportNDJSONWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportNDJSONRequestWithBody(c.Server, id, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ExportMarkdown Export a collection's items as a zip of Markdown files with YAML front matter (viewer)
+//
+// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+//
+// Corresponds with GET /v1/collections/{id}/items.zip (the `ExportMarkdown` operationId).
+func (c *Client) ExportMarkdown(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewExportMarkdownRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ImportMarkdownWithBody Import items from a zip of Markdown files with YAML front matter into a collection (editor)
+//
+// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
+// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/collections/{id}/items.zip (the `ImportMarkdown` operationId).
+func (c *Client) ImportMarkdownWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewImportMarkdownRequestWithBody(c.Server, id, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1599,8 +2399,8 @@ func (c *Client) ListMembers(ctx context.Context, id ID, params *ListMembersPara
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/collections/{id}/members (the `AddMember` operationId).
-func (c *Client) AddMemberWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAddMemberRequestWithBody(c.Server, id, contentType, body)
+func (c *Client) AddMemberWithBody(ctx context.Context, id ID, params *AddMemberParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddMemberRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1616,8 +2416,8 @@ func (c *Client) AddMemberWithBody(ctx context.Context, id ID, contentType strin
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/collections/{id}/members (the `AddMember` operationId).
-func (c *Client) AddMember(ctx context.Context, id ID, body AddMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewAddMemberRequest(c.Server, id, body)
+func (c *Client) AddMember(ctx context.Context, id ID, params *AddMemberParams, body AddMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewAddMemberRequest(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1702,7 +2502,172 @@ func (c *Client) UpdateMemberWithApplicationMergePatchPlusJSONBody(ctx context.C
 	return c.Client.Do(req)
 }
 
-// ListItems List items, newest first
+// ListTags List a collection's tags, by name
+//
+// Corresponds with GET /v1/collections/{id}/tags (the `ListTags` operationId).
+func (c *Client) ListTags(ctx context.Context, id ID, params *ListTagsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTagsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteTag Delete a tag (editor)
+//
+// The items that have it lose it and stay.
+//
+// Corresponds with DELETE /v1/collections/{id}/tags/{tag_id} (the `DeleteTag` operationId).
+func (c *Client) DeleteTag(ctx context.Context, id ID, tagID TagID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteTagRequest(c.Server, id, tagID)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RenameTagWithBody Rename a tag (editor)
+//
+// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+func (c *Client) RenameTagWithBody(ctx context.Context, id ID, tagID TagID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRenameTagRequestWithBody(c.Server, id, tagID, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RenameTag Rename a tag (editor)
+//
+// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+func (c *Client) RenameTag(ctx context.Context, id ID, tagID TagID, body RenameTagJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRenameTagRequest(c.Server, id, tagID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RenameTagWithApplicationMergePatchPlusJSONBody Rename a tag (editor)
+//
+// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+func (c *Client) RenameTagWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, tagID TagID, body RenameTagApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRenameTagRequestWithApplicationMergePatchPlusJSONBody(c.Server, id, tagID, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MergeTagsWithBody Merge other tags into this one (editor)
+//
+// Items with one of them get this one instead.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/collections/{id}/tags/{tag_id}/merge (the `MergeTags` operationId).
+func (c *Client) MergeTagsWithBody(ctx context.Context, id ID, tagID TagID, params *MergeTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMergeTagsRequestWithBody(c.Server, id, tagID, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// MergeTags Merge other tags into this one (editor)
+//
+// Items with one of them get this one instead.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/collections/{id}/tags/{tag_id}/merge (the `MergeTags` operationId).
+func (c *Client) MergeTags(ctx context.Context, id ID, tagID TagID, params *MergeTagsParams, body MergeTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewMergeTagsRequest(c.Server, id, tagID, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TransferCollectionWithBody Hand a collection over to another owner (owner)
+//
+// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
+func (c *Client) TransferCollectionWithBody(ctx context.Context, id ID, params *TransferCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTransferCollectionRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// TransferCollection Hand a collection over to another owner (owner)
+//
+// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
+func (c *Client) TransferCollection(ctx context.Context, id ID, params *TransferCollectionParams, body TransferCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewTransferCollectionRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListItems List items
 //
 // Corresponds with GET /v1/items (the `ListItems` operationId).
 func (c *Client) ListItems(ctx context.Context, params *ListItemsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1719,11 +2684,13 @@ func (c *Client) ListItems(ctx context.Context, params *ListItemsParams, reqEdit
 
 // CreateItemWithBody Create an item (editor)
 //
+// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with POST /v1/items (the `CreateItem` operationId).
-func (c *Client) CreateItemWithBody(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateItemRequestWithBody(c.Server, contentType, body)
+func (c *Client) CreateItemWithBody(ctx context.Context, params *CreateItemParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateItemRequestWithBody(c.Server, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1736,11 +2703,51 @@ func (c *Client) CreateItemWithBody(ctx context.Context, contentType string, bod
 
 // CreateItem Create an item (editor)
 //
+// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+//
 // Takes a body of the `application/json` content type.
 //
 // Corresponds with POST /v1/items (the `CreateItem` operationId).
-func (c *Client) CreateItem(ctx context.Context, body CreateItemJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewCreateItemRequest(c.Server, body)
+func (c *Client) CreateItem(ctx context.Context, params *CreateItemParams, body CreateItemJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateItemRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BulkItemsWithBody Create, change and delete up to 500 items (editor)
+//
+// In the given order. Each operation is a transaction of its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. The body may have 8 MiB, as any.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/items/bulk (the `BulkItems` operationId).
+func (c *Client) BulkItemsWithBody(ctx context.Context, params *BulkItemsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBulkItemsRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// BulkItems Create, change and delete up to 500 items (editor)
+//
+// In the given order. Each operation is a transaction of its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. The body may have 8 MiB, as any.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/items/bulk (the `BulkItems` operationId).
+func (c *Client) BulkItems(ctx context.Context, params *BulkItemsParams, body BulkItemsJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewBulkItemsRequest(c.Server, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -1752,6 +2759,8 @@ func (c *Client) CreateItem(ctx context.Context, body CreateItemJSONRequestBody,
 }
 
 // DeleteItem Delete an item (editor)
+//
+// It goes to the trash, from where it can be restored until it is purged.
 //
 // Corresponds with DELETE /v1/items/{id} (the `DeleteItem` operationId).
 func (c *Client) DeleteItem(ctx context.Context, id ID, params *DeleteItemParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1783,6 +2792,8 @@ func (c *Client) GetItem(ctx context.Context, id ID, params *GetItemParams, reqE
 
 // UpdateItemWithBody Change an item (editor)
 //
+// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+//
 // Takes any type of body and a specified content type.
 //
 // Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
@@ -1799,6 +2810,8 @@ func (c *Client) UpdateItemWithBody(ctx context.Context, id ID, params *UpdateIt
 }
 
 // UpdateItem Change an item (editor)
+//
+// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -1817,11 +2830,77 @@ func (c *Client) UpdateItem(ctx context.Context, id ID, params *UpdateItemParams
 
 // UpdateItemWithApplicationMergePatchPlusJSONBody Change an item (editor)
 //
+// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+//
 // Takes a body of the `application/merge-patch+json` content type.
 //
 // Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
 func (c *Client) UpdateItemWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateItemParams, body UpdateItemApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateItemRequestWithApplicationMergePatchPlusJSONBody(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreItem Take an item out of the trash (editor)
+//
+// Refused (409) when another item of the collection has its `source_url` by now.
+//
+// Corresponds with POST /v1/items/{id}/restore (the `RestoreItem` operationId).
+func (c *Client) RestoreItem(ctx context.Context, id ID, params *RestoreItemParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreItemRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListRevisions List who changed what of an item and when, newest first
+//
+// Corresponds with GET /v1/items/{id}/revisions (the `ListRevisions` operationId).
+func (c *Client) ListRevisions(ctx context.Context, id ID, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListRevisionsRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetRevision Get an item as it was at a version
+//
+// Corresponds with GET /v1/items/{id}/revisions/{version} (the `GetRevision` operationId).
+func (c *Client) GetRevision(ctx context.Context, id ID, version Version, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetRevisionRequest(c.Server, id, version)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RestoreRevision Make an item as it was at a version (editor)
+//
+// Title, content, source_url, tags and metadata. It is a change like any other, with a version of its own; the collection stays.
+//
+// Corresponds with POST /v1/items/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
+func (c *Client) RestoreRevision(ctx context.Context, id ID, version Version, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRestoreRevisionRequest(c.Server, id, version, params)
 	if err != nil {
 		return nil, err
 	}
@@ -1970,6 +3049,23 @@ func (c *Client) Search(ctx context.Context, params *SearchParams, reqEditors ..
 	return c.Client.Do(req)
 }
 
+// Suggest Complete what is being typed
+//
+// Items of the caller whose title has the words, the last of them as a beginning, and tags that begin with the text.
+//
+// Corresponds with GET /v1/search/suggest (the `Suggest` operationId).
+func (c *Client) Suggest(ctx context.Context, params *SuggestParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewSuggestRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // ListSessions List the caller's sessions, newest first
 //
 // Corresponds with GET /v1/sessions (the `ListSessions` operationId).
@@ -2058,6 +3154,23 @@ func (c *Client) CreateToken(ctx context.Context, body CreateTokenJSONRequestBod
 // Corresponds with DELETE /v1/tokens/{id} (the `DeleteToken` operationId).
 func (c *Client) DeleteToken(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewDeleteTokenRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListTrash List deleted items, newest deletion first
+//
+// Of every collection that the caller owns or edits, or one of them.
+//
+// Corresponds with GET /v1/trash (the `ListTrash` operationId).
+func (c *Client) ListTrash(ctx context.Context, params *ListTrashParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListTrashRequest(c.Server, params)
 	if err != nil {
 		return nil, err
 	}
@@ -2532,18 +3645,18 @@ func NewListCollectionsRequest(server string, params *ListCollectionsParams) (*h
 }
 
 // NewCreateCollectionRequest calls the generic CreateCollection builder with application/json body
-func NewCreateCollectionRequest(server string, body CreateCollectionJSONRequestBody) (*http.Request, error) {
+func NewCreateCollectionRequest(server string, params *CreateCollectionParams, body CreateCollectionJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateCollectionRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateCollectionRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateCollectionRequestWithBody constructs an http.Request for the CreateCollection method, with any body, and a specified content type
-func NewCreateCollectionRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateCollectionRequestWithBody(server string, params *CreateCollectionParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -2568,11 +3681,26 @@ func NewCreateCollectionRequestWithBody(server string, contentType string, body 
 
 	req.Header.Add("Content-Type", contentType)
 
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewDeleteCollectionRequest constructs an http.Request for the DeleteCollection method
-func NewDeleteCollectionRequest(server string, id ID) (*http.Request, error) {
+func NewDeleteCollectionRequest(server string, id ID, params *DeleteCollectionParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2602,11 +3730,26 @@ func NewDeleteCollectionRequest(server string, id ID) (*http.Request, error) {
 		return nil, err
 	}
 
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewGetCollectionRequest constructs an http.Request for the GetCollection method
-func NewGetCollectionRequest(server string, id ID) (*http.Request, error) {
+func NewGetCollectionRequest(server string, id ID, params *GetCollectionParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2636,33 +3779,48 @@ func NewGetCollectionRequest(server string, id ID) (*http.Request, error) {
 		return nil, err
 	}
 
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
 	return req, nil
 }
 
 // NewUpdateCollectionRequest calls the generic UpdateCollection builder with application/json body
-func NewUpdateCollectionRequest(server string, id ID, body UpdateCollectionJSONRequestBody) (*http.Request, error) {
+func NewUpdateCollectionRequest(server string, id ID, params *UpdateCollectionParams, body UpdateCollectionJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewUpdateCollectionRequestWithBody(server, id, "application/json", bodyReader)
+	return NewUpdateCollectionRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewUpdateCollectionRequestWithApplicationMergePatchPlusJSONBody calls the generic UpdateCollection builder with application/merge-patch+json body
-func NewUpdateCollectionRequestWithApplicationMergePatchPlusJSONBody(server string, id ID, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+func NewUpdateCollectionRequestWithApplicationMergePatchPlusJSONBody(server string, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewUpdateCollectionRequestWithBody(server, id, "application/merge-patch+json", bodyReader)
+	return NewUpdateCollectionRequestWithBody(server, id, params, "application/merge-patch+json", bodyReader)
 }
 
 // NewUpdateCollectionRequestWithBody constructs an http.Request for the UpdateCollection method, with any body, and a specified content type
-func NewUpdateCollectionRequestWithBody(server string, id ID, contentType string, body io.Reader) (*http.Request, error) {
+func NewUpdateCollectionRequestWithBody(server string, id ID, params *UpdateCollectionParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2688,6 +3846,161 @@ func NewUpdateCollectionRequestWithBody(server string, id ID, contentType string
 	}
 
 	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewExportNDJSONRequest constructs an http.Request for the ExportNDJSON method
+func NewExportNDJSONRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/items.ndjson", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewImportNDJSONRequestWithBody constructs an http.Request for the ImportNDJSON method, with any body, and a specified content type
+func NewImportNDJSONRequestWithBody(server string, id ID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/items.ndjson", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewExportMarkdownRequest constructs an http.Request for the ExportMarkdown method
+func NewExportMarkdownRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/items.zip", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewImportMarkdownRequestWithBody constructs an http.Request for the ImportMarkdown method, with any body, and a specified content type
+func NewImportMarkdownRequestWithBody(server string, id ID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/items.zip", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
 	if err != nil {
 		return nil, err
 	}
@@ -2771,18 +4084,18 @@ func NewListMembersRequest(server string, id ID, params *ListMembersParams) (*ht
 }
 
 // NewAddMemberRequest calls the generic AddMember builder with application/json body
-func NewAddMemberRequest(server string, id ID, body AddMemberJSONRequestBody) (*http.Request, error) {
+func NewAddMemberRequest(server string, id ID, params *AddMemberParams, body AddMemberJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewAddMemberRequestWithBody(server, id, "application/json", bodyReader)
+	return NewAddMemberRequestWithBody(server, id, params, "application/json", bodyReader)
 }
 
 // NewAddMemberRequestWithBody constructs an http.Request for the AddMember method, with any body, and a specified content type
-func NewAddMemberRequestWithBody(server string, id ID, contentType string, body io.Reader) (*http.Request, error) {
+func NewAddMemberRequestWithBody(server string, id ID, params *AddMemberParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -2813,6 +4126,21 @@ func NewAddMemberRequestWithBody(server string, id ID, contentType string, body 
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -2923,6 +4251,328 @@ func NewUpdateMemberRequestWithBody(server string, id ID, userID openapi_types.U
 	return req, nil
 }
 
+// NewListTagsRequest constructs an http.Request for the ListTags method
+func NewListTagsRequest(server string, id ID, params *ListTagsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/tags", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Prefix != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "prefix", *params.Prefix, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewDeleteTagRequest constructs an http.Request for the DeleteTag method
+func NewDeleteTagRequest(server string, id ID, tagID TagID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "tag_id", tagID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/tags/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRenameTagRequest calls the generic RenameTag builder with application/json body
+func NewRenameTagRequest(server string, id ID, tagID TagID, body RenameTagJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRenameTagRequestWithBody(server, id, tagID, "application/json", bodyReader)
+}
+
+// NewRenameTagRequestWithApplicationMergePatchPlusJSONBody calls the generic RenameTag builder with application/merge-patch+json body
+func NewRenameTagRequestWithApplicationMergePatchPlusJSONBody(server string, id ID, tagID TagID, body RenameTagApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewRenameTagRequestWithBody(server, id, tagID, "application/merge-patch+json", bodyReader)
+}
+
+// NewRenameTagRequestWithBody constructs an http.Request for the RenameTag method, with any body, and a specified content type
+func NewRenameTagRequestWithBody(server string, id ID, tagID TagID, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "tag_id", tagID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/tags/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewMergeTagsRequest calls the generic MergeTags builder with application/json body
+func NewMergeTagsRequest(server string, id ID, tagID TagID, params *MergeTagsParams, body MergeTagsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewMergeTagsRequestWithBody(server, id, tagID, params, "application/json", bodyReader)
+}
+
+// NewMergeTagsRequestWithBody constructs an http.Request for the MergeTags method, with any body, and a specified content type
+func NewMergeTagsRequestWithBody(server string, id ID, tagID TagID, params *MergeTagsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "tag_id", tagID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/tags/%s/merge", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewTransferCollectionRequest calls the generic TransferCollection builder with application/json body
+func NewTransferCollectionRequest(server string, id ID, params *TransferCollectionParams, body TransferCollectionJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewTransferCollectionRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewTransferCollectionRequestWithBody constructs an http.Request for the TransferCollection method, with any body, and a specified content type
+func NewTransferCollectionRequestWithBody(server string, id ID, params *TransferCollectionParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/transfer", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
 // NewListItemsRequest constructs an http.Request for the ListItems method
 func NewListItemsRequest(server string, params *ListItemsParams) (*http.Request, error) {
 	var err error
@@ -2975,6 +4625,90 @@ func NewListItemsRequest(server string, params *ListItemsParams) (*http.Request,
 
 		}
 
+		if params.Author != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "author", *params.Author, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.HasSource != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "has_source", *params.HasSource, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "boolean", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedAfter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_after", *params.CreatedAfter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedBefore != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_before", *params.CreatedBefore, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UpdatedAfter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "updated_after", *params.UpdatedAfter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.UpdatedBefore != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "updated_before", *params.UpdatedBefore, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Sort != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "sort", *params.Sort, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Limit != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
@@ -3014,18 +4748,18 @@ func NewListItemsRequest(server string, params *ListItemsParams) (*http.Request,
 }
 
 // NewCreateItemRequest calls the generic CreateItem builder with application/json body
-func NewCreateItemRequest(server string, body CreateItemJSONRequestBody) (*http.Request, error) {
+func NewCreateItemRequest(server string, params *CreateItemParams, body CreateItemJSONRequestBody) (*http.Request, error) {
 	var bodyReader io.Reader
 	buf, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
 	}
 	bodyReader = bytes.NewReader(buf)
-	return NewCreateItemRequestWithBody(server, "application/json", bodyReader)
+	return NewCreateItemRequestWithBody(server, params, "application/json", bodyReader)
 }
 
 // NewCreateItemRequestWithBody constructs an http.Request for the CreateItem method, with any body, and a specified content type
-func NewCreateItemRequestWithBody(server string, contentType string, body io.Reader) (*http.Request, error) {
+func NewCreateItemRequestWithBody(server string, params *CreateItemParams, contentType string, body io.Reader) (*http.Request, error) {
 	var err error
 
 	serverURL, err := url.Parse(server)
@@ -3049,6 +4783,76 @@ func NewCreateItemRequestWithBody(server string, contentType string, body io.Rea
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewBulkItemsRequest calls the generic BulkItems builder with application/json body
+func NewBulkItemsRequest(server string, params *BulkItemsParams, body BulkItemsJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewBulkItemsRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewBulkItemsRequestWithBody constructs an http.Request for the BulkItems method, with any body, and a specified content type
+func NewBulkItemsRequestWithBody(server string, params *BulkItemsParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/items/bulk")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -3217,6 +5021,247 @@ func NewUpdateItemRequestWithBody(server string, id ID, params *UpdateItemParams
 			}
 
 			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewRestoreItemRequest constructs an http.Request for the RestoreItem method
+func NewRestoreItemRequest(server string, id ID, params *RestoreItemParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/items/%s/restore", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam1)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewListRevisionsRequest constructs an http.Request for the ListRevisions method
+func NewListRevisionsRequest(server string, id ID, params *ListRevisionsParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/items/%s/revisions", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewGetRevisionRequest constructs an http.Request for the GetRevision method
+func NewGetRevisionRequest(server string, id ID, version Version) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "version", version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/items/%s/revisions/%s", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRestoreRevisionRequest constructs an http.Request for the RestoreRevision method
+func NewRestoreRevisionRequest(server string, id ID, version Version, params *RestoreRevisionParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	var pathParam1 string
+
+	pathParam1, err = runtime.StyleParamWithOptions("simple", false, "version", version, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "integer", Format: "int64"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/items/%s/revisions/%s/restore", pathParam0, pathParam1)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+		if params.IdempotencyKey != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam1)
 		}
 
 	}
@@ -3546,6 +5591,18 @@ func NewSearchRequest(server string, params *SearchParams) (*http.Request, error
 
 		}
 
+		if params.WaitFor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "wait_for", *params.WaitFor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Limit != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
@@ -3561,6 +5618,80 @@ func NewSearchRequest(server string, params *SearchParams) (*http.Request, error
 		if params.Cursor != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewSuggestRequest constructs an http.Request for the Suggest method
+func NewSuggestRequest(server string, params *SuggestParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/search/suggest")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if queryFrag, err := runtime.StyleParamWithOptions("form", true, "q", params.Q, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+			return nil, err
+		} else {
+			for _, qp := range strings.Split(queryFrag, "&") {
+				rawQueryFragments = append(rawQueryFragments, qp)
+			}
+		}
+
+		if params.CollectionID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "collection_id", *params.CollectionID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "uuid"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
 				return nil, err
 			} else {
 				for _, qp := range strings.Split(queryFrag, "&") {
@@ -3817,6 +5948,84 @@ func NewDeleteTokenRequest(server string, id ID) (*http.Request, error) {
 	}
 
 	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewListTrashRequest constructs an http.Request for the ListTrash method
+func NewListTrashRequest(server string, params *ListTrashParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/trash")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.CollectionID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "collection_id", *params.CollectionID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "uuid"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -4094,49 +6303,89 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/collections (the `CreateCollection` operationId).
-	CreateCollectionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateCollectionResponse, error)
+	CreateCollectionWithBodyWithResponse(ctx context.Context, params *CreateCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateCollectionResponse, error)
 
 	// CreateCollectionWithResponse Create a collection and become its owner
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/collections (the `CreateCollection` operationId).
-	CreateCollectionWithResponse(ctx context.Context, body CreateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateCollectionResponse, error)
+	CreateCollectionWithResponse(ctx context.Context, params *CreateCollectionParams, body CreateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateCollectionResponse, error)
 
 	// DeleteCollectionWithResponse Delete a collection and its items (owner)
+	//
+	// Everything in it is out of sight at once. A job of type `purge` then deletes the items one by one.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with DELETE /v1/collections/{id} (the `DeleteCollection` operationId).
-	DeleteCollectionWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*DeleteCollectionResponse, error)
+	DeleteCollectionWithResponse(ctx context.Context, id ID, params *DeleteCollectionParams, reqEditors ...RequestEditorFn) (*DeleteCollectionResponse, error)
 
 	// GetCollectionWithResponse Get a collection
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/collections/{id} (the `GetCollection` operationId).
-	GetCollectionWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetCollectionResponse, error)
+	GetCollectionWithResponse(ctx context.Context, id ID, params *GetCollectionParams, reqEditors ...RequestEditorFn) (*GetCollectionResponse, error)
 
 	// UpdateCollectionWithBodyWithResponse Change a collection (owner)
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-	UpdateCollectionWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error)
+	UpdateCollectionWithBodyWithResponse(ctx context.Context, id ID, params *UpdateCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error)
 
 	// UpdateCollectionWithResponse Change a collection (owner)
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-	UpdateCollectionWithResponse(ctx context.Context, id ID, body UpdateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error)
+	UpdateCollectionWithResponse(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error)
 
 	// UpdateCollectionWithApplicationMergePatchPlusJSONBodyWithResponse Change a collection (owner)
 	//
 	// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-	UpdateCollectionWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error)
+	UpdateCollectionWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error)
+
+	// ExportNDJSONWithResponse Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+	//
+	// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/collections/{id}/items.ndjson (the `ExportNDJSON` operationId).
+	ExportNDJSONWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*ExportNDJSONResponse, error)
+
+	// ImportNDJSONWithBodyWithResponse Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+	//
+	// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
+	// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/collections/{id}/items.ndjson (the `ImportNDJSON` operationId).
+	ImportNDJSONWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportNDJSONResponse, error)
+
+	// ExportMarkdownWithResponse Export a collection's items as a zip of Markdown files with YAML front matter (viewer)
+	//
+	// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/collections/{id}/items.zip (the `ExportMarkdown` operationId).
+	ExportMarkdownWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*ExportMarkdownResponse, error)
+
+	// ImportMarkdownWithBodyWithResponse Import items from a zip of Markdown files with YAML front matter into a collection (editor)
+	//
+	// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
+	// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/collections/{id}/items.zip (the `ImportMarkdown` operationId).
+	ImportMarkdownWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportMarkdownResponse, error)
 
 	// ListMembersWithResponse List a collection's members
 	//
@@ -4150,14 +6399,14 @@ type ClientWithResponsesInterface interface {
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/collections/{id}/members (the `AddMember` operationId).
-	AddMemberWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddMemberResponse, error)
+	AddMemberWithBodyWithResponse(ctx context.Context, id ID, params *AddMemberParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddMemberResponse, error)
 
 	// AddMemberWithResponse Add a member (owner)
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/collections/{id}/members (the `AddMember` operationId).
-	AddMemberWithResponse(ctx context.Context, id ID, body AddMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*AddMemberResponse, error)
+	AddMemberWithResponse(ctx context.Context, id ID, params *AddMemberParams, body AddMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*AddMemberResponse, error)
 
 	// RemoveMemberWithResponse Remove a member (owner), or leave the collection (anyone)
 	//
@@ -4195,7 +6444,86 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /v1/collections/{id}/members/{user_id} (the `UpdateMember` operationId).
 	UpdateMemberWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, userID openapi_types.UUID, body UpdateMemberApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateMemberResponse, error)
 
-	// ListItemsWithResponse List items, newest first
+	// ListTagsWithResponse List a collection's tags, by name
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/collections/{id}/tags (the `ListTags` operationId).
+	ListTagsWithResponse(ctx context.Context, id ID, params *ListTagsParams, reqEditors ...RequestEditorFn) (*ListTagsResponse, error)
+
+	// DeleteTagWithResponse Delete a tag (editor)
+	//
+	// The items that have it lose it and stay.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/collections/{id}/tags/{tag_id} (the `DeleteTag` operationId).
+	DeleteTagWithResponse(ctx context.Context, id ID, tagID TagID, reqEditors ...RequestEditorFn) (*DeleteTagResponse, error)
+
+	// RenameTagWithBodyWithResponse Rename a tag (editor)
+	//
+	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+	RenameTagWithBodyWithResponse(ctx context.Context, id ID, tagID TagID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RenameTagResponse, error)
+
+	// RenameTagWithResponse Rename a tag (editor)
+	//
+	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+	RenameTagWithResponse(ctx context.Context, id ID, tagID TagID, body RenameTagJSONRequestBody, reqEditors ...RequestEditorFn) (*RenameTagResponse, error)
+
+	// RenameTagWithApplicationMergePatchPlusJSONBodyWithResponse Rename a tag (editor)
+	//
+	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	//
+	// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+	RenameTagWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, tagID TagID, body RenameTagApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*RenameTagResponse, error)
+
+	// MergeTagsWithBodyWithResponse Merge other tags into this one (editor)
+	//
+	// Items with one of them get this one instead.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/collections/{id}/tags/{tag_id}/merge (the `MergeTags` operationId).
+	MergeTagsWithBodyWithResponse(ctx context.Context, id ID, tagID TagID, params *MergeTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MergeTagsResponse, error)
+
+	// MergeTagsWithResponse Merge other tags into this one (editor)
+	//
+	// Items with one of them get this one instead.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/collections/{id}/tags/{tag_id}/merge (the `MergeTags` operationId).
+	MergeTagsWithResponse(ctx context.Context, id ID, tagID TagID, params *MergeTagsParams, body MergeTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*MergeTagsResponse, error)
+
+	// TransferCollectionWithBodyWithResponse Hand a collection over to another owner (owner)
+	//
+	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
+	TransferCollectionWithBodyWithResponse(ctx context.Context, id ID, params *TransferCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TransferCollectionResponse, error)
+
+	// TransferCollectionWithResponse Hand a collection over to another owner (owner)
+	//
+	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
+	TransferCollectionWithResponse(ctx context.Context, id ID, params *TransferCollectionParams, body TransferCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferCollectionResponse, error)
+
+	// ListItemsWithResponse List items
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4204,19 +6532,43 @@ type ClientWithResponsesInterface interface {
 
 	// CreateItemWithBodyWithResponse Create an item (editor)
 	//
+	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/items (the `CreateItem` operationId).
-	CreateItemWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateItemResponse, error)
+	CreateItemWithBodyWithResponse(ctx context.Context, params *CreateItemParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateItemResponse, error)
 
 	// CreateItemWithResponse Create an item (editor)
+	//
+	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with POST /v1/items (the `CreateItem` operationId).
-	CreateItemWithResponse(ctx context.Context, body CreateItemJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateItemResponse, error)
+	CreateItemWithResponse(ctx context.Context, params *CreateItemParams, body CreateItemJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateItemResponse, error)
+
+	// BulkItemsWithBodyWithResponse Create, change and delete up to 500 items (editor)
+	//
+	// In the given order. Each operation is a transaction of its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. The body may have 8 MiB, as any.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/items/bulk (the `BulkItems` operationId).
+	BulkItemsWithBodyWithResponse(ctx context.Context, params *BulkItemsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BulkItemsResponse, error)
+
+	// BulkItemsWithResponse Create, change and delete up to 500 items (editor)
+	//
+	// In the given order. Each operation is a transaction of its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. The body may have 8 MiB, as any.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/items/bulk (the `BulkItems` operationId).
+	BulkItemsWithResponse(ctx context.Context, params *BulkItemsParams, body BulkItemsJSONRequestBody, reqEditors ...RequestEditorFn) (*BulkItemsResponse, error)
 
 	// DeleteItemWithResponse Delete an item (editor)
+	//
+	// It goes to the trash, from where it can be restored until it is purged.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -4232,12 +6584,16 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateItemWithBodyWithResponse Change an item (editor)
 	//
+	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
 	UpdateItemWithBodyWithResponse(ctx context.Context, id ID, params *UpdateItemParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateItemResponse, error)
 
 	// UpdateItemWithResponse Change an item (editor)
+	//
+	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -4246,10 +6602,44 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateItemWithApplicationMergePatchPlusJSONBodyWithResponse Change an item (editor)
 	//
+	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	//
 	// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
 	UpdateItemWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateItemParams, body UpdateItemApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateItemResponse, error)
+
+	// RestoreItemWithResponse Take an item out of the trash (editor)
+	//
+	// Refused (409) when another item of the collection has its `source_url` by now.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/items/{id}/restore (the `RestoreItem` operationId).
+	RestoreItemWithResponse(ctx context.Context, id ID, params *RestoreItemParams, reqEditors ...RequestEditorFn) (*RestoreItemResponse, error)
+
+	// ListRevisionsWithResponse List who changed what of an item and when, newest first
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/items/{id}/revisions (the `ListRevisions` operationId).
+	ListRevisionsWithResponse(ctx context.Context, id ID, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error)
+
+	// GetRevisionWithResponse Get an item as it was at a version
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/items/{id}/revisions/{version} (the `GetRevision` operationId).
+	GetRevisionWithResponse(ctx context.Context, id ID, version Version, reqEditors ...RequestEditorFn) (*GetRevisionResponse, error)
+
+	// RestoreRevisionWithResponse Make an item as it was at a version (editor)
+	//
+	// Title, content, source_url, tags and metadata. It is a change like any other, with a version of its own; the collection stays.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/items/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
+	RestoreRevisionWithResponse(ctx context.Context, id ID, version Version, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*RestoreRevisionResponse, error)
 
 	// ListJobsWithResponse List jobs, newest first
 	//
@@ -4317,6 +6707,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/search (the `Search` operationId).
 	SearchWithResponse(ctx context.Context, params *SearchParams, reqEditors ...RequestEditorFn) (*SearchResponse, error)
 
+	// SuggestWithResponse Complete what is being typed
+	//
+	// Items of the caller whose title has the words, the last of them as a beginning, and tags that begin with the text.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/search/suggest (the `Suggest` operationId).
+	SuggestWithResponse(ctx context.Context, params *SuggestParams, reqEditors ...RequestEditorFn) (*SuggestResponse, error)
+
 	// ListSessionsWithResponse List the caller's sessions, newest first
 	//
 	// Returns a wrapper object for the known response body format(s).
@@ -4362,6 +6761,15 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with DELETE /v1/tokens/{id} (the `DeleteToken` operationId).
 	DeleteTokenWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*DeleteTokenResponse, error)
+
+	// ListTrashWithResponse List deleted items, newest deletion first
+	//
+	// Of every collection that the caller owns or edits, or one of them.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/trash (the `ListTrash` operationId).
+	ListTrashWithResponse(ctx context.Context, params *ListTrashParams, reqEditors ...RequestEditorFn) (*ListTrashResponse, error)
 
 	// ListUsersWithResponse List all accounts, newest first (platform admin)
 	//
@@ -4767,6 +7175,7 @@ func (r ListCollectionsResponse) ContentType() string {
 
 // CreateCollectionResponse201Headers the declared response headers of an HTTP 201 response for CreateCollection
 type CreateCollectionResponse201Headers struct {
+	ETag     *string
 	Location *string
 }
 
@@ -4861,6 +7270,16 @@ func (r DeleteCollectionResponse) ContentType() string {
 	return ""
 }
 
+// GetCollectionResponse200Headers the declared response headers of an HTTP 200 response for GetCollection
+type GetCollectionResponse200Headers struct {
+	ETag *string
+}
+
+// GetCollectionResponse304Headers the declared response headers of an HTTP 304 response for GetCollection
+type GetCollectionResponse304Headers struct {
+	ETag *string
+}
+
 type GetCollectionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4868,6 +7287,10 @@ type GetCollectionResponse struct {
 	JSON200 *Collection
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetCollectionResponse200Headers
+	// Headers304 the parsed response headers for an HTTP 304 response
+	Headers304 *GetCollectionResponse304Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -4909,6 +7332,11 @@ func (r GetCollectionResponse) ContentType() string {
 	return ""
 }
 
+// UpdateCollectionResponse200Headers the declared response headers of an HTTP 200 response for UpdateCollection
+type UpdateCollectionResponse200Headers struct {
+	ETag *string
+}
+
 type UpdateCollectionResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -4916,6 +7344,8 @@ type UpdateCollectionResponse struct {
 	JSON200 *Collection
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UpdateCollectionResponse200Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -4951,6 +7381,198 @@ func (r UpdateCollectionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateCollectionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ExportNDJSONResponse200Headers the declared response headers of an HTTP 200 response for ExportNDJSON
+type ExportNDJSONResponse200Headers struct {
+	ContentDisposition string
+}
+
+type ExportNDJSONResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ExportNDJSONResponse200Headers
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExportNDJSONResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExportNDJSONResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExportNDJSONResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExportNDJSONResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExportNDJSONResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportNDJSONResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ImportResult
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportNDJSONResponse) GetJSON200() *ImportResult {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportNDJSONResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportNDJSONResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportNDJSONResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportNDJSONResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportNDJSONResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ExportMarkdownResponse200Headers the declared response headers of an HTTP 200 response for ExportMarkdown
+type ExportMarkdownResponse200Headers struct {
+	ContentDisposition string
+}
+
+type ExportMarkdownResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ExportMarkdownResponse200Headers
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ExportMarkdownResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ExportMarkdownResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ExportMarkdownResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ExportMarkdownResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ExportMarkdownResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ImportMarkdownResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ImportResult
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ImportMarkdownResponse) GetJSON200() *ImportResult {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ImportMarkdownResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ImportMarkdownResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ImportMarkdownResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ImportMarkdownResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ImportMarkdownResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5142,6 +7764,239 @@ func (r UpdateMemberResponse) ContentType() string {
 	return ""
 }
 
+type ListTagsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TagList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTagsResponse) GetJSON200() *TagList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListTagsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTagsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTagsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTagsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTagsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteTagResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteTagResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteTagResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteTagResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteTagResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteTagResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type RenameTagResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Tag
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RenameTagResponse) GetJSON200() *Tag {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RenameTagResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RenameTagResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RenameTagResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RenameTagResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RenameTagResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type MergeTagsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Tag
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r MergeTagsResponse) GetJSON200() *Tag {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r MergeTagsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r MergeTagsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r MergeTagsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r MergeTagsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r MergeTagsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type TransferCollectionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Collection
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r TransferCollectionResponse) GetJSON200() *Collection {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r TransferCollectionResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r TransferCollectionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r TransferCollectionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r TransferCollectionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r TransferCollectionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListItemsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5190,6 +8045,12 @@ func (r ListItemsResponse) ContentType() string {
 	return ""
 }
 
+// CreateItemResponse200Headers the declared response headers of an HTTP 200 response for CreateItem
+type CreateItemResponse200Headers struct {
+	ETag     *string
+	Location *string
+}
+
 // CreateItemResponse201Headers the declared response headers of an HTTP 201 response for CreateItem
 type CreateItemResponse201Headers struct {
 	ETag     *string
@@ -5199,12 +8060,21 @@ type CreateItemResponse201Headers struct {
 type CreateItemResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Item
 	// JSON201 the response for an HTTP 201 `application/json` response
 	JSON201 *Item
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CreateItemResponse200Headers
 	// Headers201 the parsed response headers for an HTTP 201 response
 	Headers201 *CreateItemResponse201Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CreateItemResponse) GetJSON200() *Item {
+	return r.JSON200
 }
 
 // GetJSON201 returns the response for an HTTP 201 `application/json` response
@@ -5240,6 +8110,54 @@ func (r CreateItemResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r CreateItemResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type BulkItemsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *BulkResult
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r BulkItemsResponse) GetJSON200() *BulkResult {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r BulkItemsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r BulkItemsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r BulkItemsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r BulkItemsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r BulkItemsResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5398,6 +8316,212 @@ func (r UpdateItemResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateItemResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RestoreItemResponse200Headers the declared response headers of an HTTP 200 response for RestoreItem
+type RestoreItemResponse200Headers struct {
+	ETag *string
+}
+
+type RestoreItemResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Item
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RestoreItemResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RestoreItemResponse) GetJSON200() *Item {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RestoreItemResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RestoreItemResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RestoreItemResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RestoreItemResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RestoreItemResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListRevisionsResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RevisionList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListRevisionsResponse) GetJSON200() *RevisionList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListRevisionsResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListRevisionsResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListRevisionsResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListRevisionsResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListRevisionsResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type GetRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *RevisionDetail
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetRevisionResponse) GetJSON200() *RevisionDetail {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetRevisionResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetRevisionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RestoreRevisionResponse200Headers the declared response headers of an HTTP 200 response for RestoreRevision
+type RestoreRevisionResponse200Headers struct {
+	ETag *string
+}
+
+type RestoreRevisionResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Item
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *RestoreRevisionResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r RestoreRevisionResponse) GetJSON200() *Item {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RestoreRevisionResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RestoreRevisionResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RestoreRevisionResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RestoreRevisionResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RestoreRevisionResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -5708,6 +8832,54 @@ func (r SearchResponse) ContentType() string {
 	return ""
 }
 
+type SuggestResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Suggestions
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r SuggestResponse) GetJSON200() *Suggestions {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r SuggestResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r SuggestResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r SuggestResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r SuggestResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r SuggestResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 type ListSessionsResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -5928,6 +9100,54 @@ func (r DeleteTokenResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r DeleteTokenResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListTrashResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *TrashList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListTrashResponse) GetJSON200() *TrashList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListTrashResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListTrashResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListTrashResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListTrashResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListTrashResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -6198,8 +9418,8 @@ func (c *ClientWithResponses) ListCollectionsWithResponse(ctx context.Context, p
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/collections (the `CreateCollection` operationId).
-func (c *ClientWithResponses) CreateCollectionWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateCollectionResponse, error) {
-	rsp, err := c.CreateCollectionWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateCollectionWithBodyWithResponse(ctx context.Context, params *CreateCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateCollectionResponse, error) {
+	rsp, err := c.CreateCollectionWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6211,8 +9431,8 @@ func (c *ClientWithResponses) CreateCollectionWithBodyWithResponse(ctx context.C
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/collections (the `CreateCollection` operationId).
-func (c *ClientWithResponses) CreateCollectionWithResponse(ctx context.Context, body CreateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateCollectionResponse, error) {
-	rsp, err := c.CreateCollection(ctx, body, reqEditors...)
+func (c *ClientWithResponses) CreateCollectionWithResponse(ctx context.Context, params *CreateCollectionParams, body CreateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateCollectionResponse, error) {
+	rsp, err := c.CreateCollection(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6221,11 +9441,13 @@ func (c *ClientWithResponses) CreateCollectionWithResponse(ctx context.Context, 
 
 // DeleteCollectionWithResponse Delete a collection and its items (owner)
 //
+// Everything in it is out of sight at once. A job of type `purge` then deletes the items one by one.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with DELETE /v1/collections/{id} (the `DeleteCollection` operationId).
-func (c *ClientWithResponses) DeleteCollectionWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*DeleteCollectionResponse, error) {
-	rsp, err := c.DeleteCollection(ctx, id, reqEditors...)
+func (c *ClientWithResponses) DeleteCollectionWithResponse(ctx context.Context, id ID, params *DeleteCollectionParams, reqEditors ...RequestEditorFn) (*DeleteCollectionResponse, error) {
+	rsp, err := c.DeleteCollection(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6237,8 +9459,8 @@ func (c *ClientWithResponses) DeleteCollectionWithResponse(ctx context.Context, 
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/collections/{id} (the `GetCollection` operationId).
-func (c *ClientWithResponses) GetCollectionWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetCollectionResponse, error) {
-	rsp, err := c.GetCollection(ctx, id, reqEditors...)
+func (c *ClientWithResponses) GetCollectionWithResponse(ctx context.Context, id ID, params *GetCollectionParams, reqEditors ...RequestEditorFn) (*GetCollectionResponse, error) {
+	rsp, err := c.GetCollection(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6250,8 +9472,8 @@ func (c *ClientWithResponses) GetCollectionWithResponse(ctx context.Context, id 
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-func (c *ClientWithResponses) UpdateCollectionWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error) {
-	rsp, err := c.UpdateCollectionWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) UpdateCollectionWithBodyWithResponse(ctx context.Context, id ID, params *UpdateCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error) {
+	rsp, err := c.UpdateCollectionWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6263,8 +9485,8 @@ func (c *ClientWithResponses) UpdateCollectionWithBodyWithResponse(ctx context.C
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-func (c *ClientWithResponses) UpdateCollectionWithResponse(ctx context.Context, id ID, body UpdateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error) {
-	rsp, err := c.UpdateCollection(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) UpdateCollectionWithResponse(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error) {
+	rsp, err := c.UpdateCollection(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6276,12 +9498,74 @@ func (c *ClientWithResponses) UpdateCollectionWithResponse(ctx context.Context, 
 // Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
-func (c *ClientWithResponses) UpdateCollectionWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error) {
-	rsp, err := c.UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) UpdateCollectionWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error) {
+	rsp, err := c.UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseUpdateCollectionResponse(rsp)
+}
+
+// ExportNDJSONWithResponse Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+//
+// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/collections/{id}/items.ndjson (the `ExportNDJSON` operationId).
+func (c *ClientWithResponses) ExportNDJSONWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*ExportNDJSONResponse, error) {
+	rsp, err := c.ExportNDJSON(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExportNDJSONResponse(rsp)
+}
+
+// ImportNDJSONWithBodyWithResponse Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+//
+// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
+// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/collections/{id}/items.ndjson (the `ImportNDJSON` operationId).
+func (c *ClientWithResponses) ImportNDJSONWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportNDJSONResponse, error) {
+	rsp, err := c.ImportNDJSONWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportNDJSONResponse(rsp)
+}
+
+// ExportMarkdownWithResponse Export a collection's items as a zip of Markdown files with YAML front matter (viewer)
+//
+// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/collections/{id}/items.zip (the `ExportMarkdown` operationId).
+func (c *ClientWithResponses) ExportMarkdownWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*ExportMarkdownResponse, error) {
+	rsp, err := c.ExportMarkdown(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseExportMarkdownResponse(rsp)
+}
+
+// ImportMarkdownWithBodyWithResponse Import items from a zip of Markdown files with YAML front matter into a collection (editor)
+//
+// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
+// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/collections/{id}/items.zip (the `ImportMarkdown` operationId).
+func (c *ClientWithResponses) ImportMarkdownWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportMarkdownResponse, error) {
+	rsp, err := c.ImportMarkdownWithBody(ctx, id, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseImportMarkdownResponse(rsp)
 }
 
 // ListMembersWithResponse List a collection's members
@@ -6302,8 +9586,8 @@ func (c *ClientWithResponses) ListMembersWithResponse(ctx context.Context, id ID
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/collections/{id}/members (the `AddMember` operationId).
-func (c *ClientWithResponses) AddMemberWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddMemberResponse, error) {
-	rsp, err := c.AddMemberWithBody(ctx, id, contentType, body, reqEditors...)
+func (c *ClientWithResponses) AddMemberWithBodyWithResponse(ctx context.Context, id ID, params *AddMemberParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*AddMemberResponse, error) {
+	rsp, err := c.AddMemberWithBody(ctx, id, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6315,8 +9599,8 @@ func (c *ClientWithResponses) AddMemberWithBodyWithResponse(ctx context.Context,
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/collections/{id}/members (the `AddMember` operationId).
-func (c *ClientWithResponses) AddMemberWithResponse(ctx context.Context, id ID, body AddMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*AddMemberResponse, error) {
-	rsp, err := c.AddMember(ctx, id, body, reqEditors...)
+func (c *ClientWithResponses) AddMemberWithResponse(ctx context.Context, id ID, params *AddMemberParams, body AddMemberJSONRequestBody, reqEditors ...RequestEditorFn) (*AddMemberResponse, error) {
+	rsp, err := c.AddMember(ctx, id, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6383,7 +9667,140 @@ func (c *ClientWithResponses) UpdateMemberWithApplicationMergePatchPlusJSONBodyW
 	return ParseUpdateMemberResponse(rsp)
 }
 
-// ListItemsWithResponse List items, newest first
+// ListTagsWithResponse List a collection's tags, by name
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/collections/{id}/tags (the `ListTags` operationId).
+func (c *ClientWithResponses) ListTagsWithResponse(ctx context.Context, id ID, params *ListTagsParams, reqEditors ...RequestEditorFn) (*ListTagsResponse, error) {
+	rsp, err := c.ListTags(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTagsResponse(rsp)
+}
+
+// DeleteTagWithResponse Delete a tag (editor)
+//
+// The items that have it lose it and stay.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/collections/{id}/tags/{tag_id} (the `DeleteTag` operationId).
+func (c *ClientWithResponses) DeleteTagWithResponse(ctx context.Context, id ID, tagID TagID, reqEditors ...RequestEditorFn) (*DeleteTagResponse, error) {
+	rsp, err := c.DeleteTag(ctx, id, tagID, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteTagResponse(rsp)
+}
+
+// RenameTagWithBodyWithResponse Rename a tag (editor)
+//
+// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+func (c *ClientWithResponses) RenameTagWithBodyWithResponse(ctx context.Context, id ID, tagID TagID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*RenameTagResponse, error) {
+	rsp, err := c.RenameTagWithBody(ctx, id, tagID, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRenameTagResponse(rsp)
+}
+
+// RenameTagWithResponse Rename a tag (editor)
+//
+// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+func (c *ClientWithResponses) RenameTagWithResponse(ctx context.Context, id ID, tagID TagID, body RenameTagJSONRequestBody, reqEditors ...RequestEditorFn) (*RenameTagResponse, error) {
+	rsp, err := c.RenameTag(ctx, id, tagID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRenameTagResponse(rsp)
+}
+
+// RenameTagWithApplicationMergePatchPlusJSONBodyWithResponse Rename a tag (editor)
+//
+// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+//
+// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/collections/{id}/tags/{tag_id} (the `RenameTag` operationId).
+func (c *ClientWithResponses) RenameTagWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, tagID TagID, body RenameTagApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*RenameTagResponse, error) {
+	rsp, err := c.RenameTagWithApplicationMergePatchPlusJSONBody(ctx, id, tagID, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRenameTagResponse(rsp)
+}
+
+// MergeTagsWithBodyWithResponse Merge other tags into this one (editor)
+//
+// Items with one of them get this one instead.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/collections/{id}/tags/{tag_id}/merge (the `MergeTags` operationId).
+func (c *ClientWithResponses) MergeTagsWithBodyWithResponse(ctx context.Context, id ID, tagID TagID, params *MergeTagsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*MergeTagsResponse, error) {
+	rsp, err := c.MergeTagsWithBody(ctx, id, tagID, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMergeTagsResponse(rsp)
+}
+
+// MergeTagsWithResponse Merge other tags into this one (editor)
+//
+// Items with one of them get this one instead.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/collections/{id}/tags/{tag_id}/merge (the `MergeTags` operationId).
+func (c *ClientWithResponses) MergeTagsWithResponse(ctx context.Context, id ID, tagID TagID, params *MergeTagsParams, body MergeTagsJSONRequestBody, reqEditors ...RequestEditorFn) (*MergeTagsResponse, error) {
+	rsp, err := c.MergeTags(ctx, id, tagID, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseMergeTagsResponse(rsp)
+}
+
+// TransferCollectionWithBodyWithResponse Hand a collection over to another owner (owner)
+//
+// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
+func (c *ClientWithResponses) TransferCollectionWithBodyWithResponse(ctx context.Context, id ID, params *TransferCollectionParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*TransferCollectionResponse, error) {
+	rsp, err := c.TransferCollectionWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTransferCollectionResponse(rsp)
+}
+
+// TransferCollectionWithResponse Hand a collection over to another owner (owner)
+//
+// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
+func (c *ClientWithResponses) TransferCollectionWithResponse(ctx context.Context, id ID, params *TransferCollectionParams, body TransferCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferCollectionResponse, error) {
+	rsp, err := c.TransferCollection(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseTransferCollectionResponse(rsp)
+}
+
+// ListItemsWithResponse List items
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6398,11 +9815,13 @@ func (c *ClientWithResponses) ListItemsWithResponse(ctx context.Context, params 
 
 // CreateItemWithBodyWithResponse Create an item (editor)
 //
+// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/items (the `CreateItem` operationId).
-func (c *ClientWithResponses) CreateItemWithBodyWithResponse(ctx context.Context, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateItemResponse, error) {
-	rsp, err := c.CreateItemWithBody(ctx, contentType, body, reqEditors...)
+func (c *ClientWithResponses) CreateItemWithBodyWithResponse(ctx context.Context, params *CreateItemParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateItemResponse, error) {
+	rsp, err := c.CreateItemWithBody(ctx, params, contentType, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
@@ -6411,18 +9830,52 @@ func (c *ClientWithResponses) CreateItemWithBodyWithResponse(ctx context.Context
 
 // CreateItemWithResponse Create an item (editor)
 //
+// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+//
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with POST /v1/items (the `CreateItem` operationId).
-func (c *ClientWithResponses) CreateItemWithResponse(ctx context.Context, body CreateItemJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateItemResponse, error) {
-	rsp, err := c.CreateItem(ctx, body, reqEditors...)
+func (c *ClientWithResponses) CreateItemWithResponse(ctx context.Context, params *CreateItemParams, body CreateItemJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateItemResponse, error) {
+	rsp, err := c.CreateItem(ctx, params, body, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseCreateItemResponse(rsp)
 }
 
+// BulkItemsWithBodyWithResponse Create, change and delete up to 500 items (editor)
+//
+// In the given order. Each operation is a transaction of its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. The body may have 8 MiB, as any.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/items/bulk (the `BulkItems` operationId).
+func (c *ClientWithResponses) BulkItemsWithBodyWithResponse(ctx context.Context, params *BulkItemsParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*BulkItemsResponse, error) {
+	rsp, err := c.BulkItemsWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBulkItemsResponse(rsp)
+}
+
+// BulkItemsWithResponse Create, change and delete up to 500 items (editor)
+//
+// In the given order. Each operation is a transaction of its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. The body may have 8 MiB, as any.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/items/bulk (the `BulkItems` operationId).
+func (c *ClientWithResponses) BulkItemsWithResponse(ctx context.Context, params *BulkItemsParams, body BulkItemsJSONRequestBody, reqEditors ...RequestEditorFn) (*BulkItemsResponse, error) {
+	rsp, err := c.BulkItems(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseBulkItemsResponse(rsp)
+}
+
 // DeleteItemWithResponse Delete an item (editor)
+//
+// It goes to the trash, from where it can be restored until it is purged.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -6450,6 +9903,8 @@ func (c *ClientWithResponses) GetItemWithResponse(ctx context.Context, id ID, pa
 
 // UpdateItemWithBodyWithResponse Change an item (editor)
 //
+// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+//
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
@@ -6462,6 +9917,8 @@ func (c *ClientWithResponses) UpdateItemWithBodyWithResponse(ctx context.Context
 }
 
 // UpdateItemWithResponse Change an item (editor)
+//
+// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -6476,6 +9933,8 @@ func (c *ClientWithResponses) UpdateItemWithResponse(ctx context.Context, id ID,
 
 // UpdateItemWithApplicationMergePatchPlusJSONBodyWithResponse Change an item (editor)
 //
+// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+//
 // Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
 //
 // Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
@@ -6485,6 +9944,62 @@ func (c *ClientWithResponses) UpdateItemWithApplicationMergePatchPlusJSONBodyWit
 		return nil, err
 	}
 	return ParseUpdateItemResponse(rsp)
+}
+
+// RestoreItemWithResponse Take an item out of the trash (editor)
+//
+// Refused (409) when another item of the collection has its `source_url` by now.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/items/{id}/restore (the `RestoreItem` operationId).
+func (c *ClientWithResponses) RestoreItemWithResponse(ctx context.Context, id ID, params *RestoreItemParams, reqEditors ...RequestEditorFn) (*RestoreItemResponse, error) {
+	rsp, err := c.RestoreItem(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreItemResponse(rsp)
+}
+
+// ListRevisionsWithResponse List who changed what of an item and when, newest first
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/items/{id}/revisions (the `ListRevisions` operationId).
+func (c *ClientWithResponses) ListRevisionsWithResponse(ctx context.Context, id ID, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error) {
+	rsp, err := c.ListRevisions(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListRevisionsResponse(rsp)
+}
+
+// GetRevisionWithResponse Get an item as it was at a version
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/items/{id}/revisions/{version} (the `GetRevision` operationId).
+func (c *ClientWithResponses) GetRevisionWithResponse(ctx context.Context, id ID, version Version, reqEditors ...RequestEditorFn) (*GetRevisionResponse, error) {
+	rsp, err := c.GetRevision(ctx, id, version, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetRevisionResponse(rsp)
+}
+
+// RestoreRevisionWithResponse Make an item as it was at a version (editor)
+//
+// Title, content, source_url, tags and metadata. It is a change like any other, with a version of its own; the collection stays.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/items/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
+func (c *ClientWithResponses) RestoreRevisionWithResponse(ctx context.Context, id ID, version Version, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*RestoreRevisionResponse, error) {
+	rsp, err := c.RestoreRevision(ctx, id, version, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRestoreRevisionResponse(rsp)
 }
 
 // ListJobsWithResponse List jobs, newest first
@@ -6601,6 +10116,21 @@ func (c *ClientWithResponses) SearchWithResponse(ctx context.Context, params *Se
 	return ParseSearchResponse(rsp)
 }
 
+// SuggestWithResponse Complete what is being typed
+//
+// Items of the caller whose title has the words, the last of them as a beginning, and tags that begin with the text.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/search/suggest (the `Suggest` operationId).
+func (c *ClientWithResponses) SuggestWithResponse(ctx context.Context, params *SuggestParams, reqEditors ...RequestEditorFn) (*SuggestResponse, error) {
+	rsp, err := c.Suggest(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseSuggestResponse(rsp)
+}
+
 // ListSessionsWithResponse List the caller's sessions, newest first
 //
 // Returns a wrapper object for the known response body format(s).
@@ -6681,6 +10211,21 @@ func (c *ClientWithResponses) DeleteTokenWithResponse(ctx context.Context, id ID
 		return nil, err
 	}
 	return ParseDeleteTokenResponse(rsp)
+}
+
+// ListTrashWithResponse List deleted items, newest deletion first
+//
+// Of every collection that the caller owns or edits, or one of them.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/trash (the `ListTrash` operationId).
+func (c *ClientWithResponses) ListTrashWithResponse(ctx context.Context, params *ListTrashParams, reqEditors ...RequestEditorFn) (*ListTrashResponse, error) {
+	rsp, err := c.ListTrash(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListTrashResponse(rsp)
 }
 
 // ListUsersWithResponse List all accounts, newest first (platform admin)
@@ -7072,6 +10617,13 @@ func ParseCreateCollectionResponse(rsp *http.Response) (*CreateCollectionRespons
 	switch {
 	case rsp.StatusCode == 201:
 		var headers CreateCollectionResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -7135,6 +10687,9 @@ func ParseGetCollectionResponse(rsp *http.Response) (*GetCollectionResponse, err
 		}
 		response.JSON200 = &dest
 
+	case rsp.StatusCode == 304:
+		break // No content-type
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -7142,6 +10697,29 @@ func ParseGetCollectionResponse(rsp *http.Response) (*GetCollectionResponse, err
 		}
 		response.ApplicationProblemJSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetCollectionResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 304:
+		var headers GetCollectionResponse304Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers304 = &headers
 	}
 
 	return response, nil
@@ -7163,6 +10741,163 @@ func ParseUpdateCollectionResponse(rsp *http.Response) (*UpdateCollectionRespons
 	switch {
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
 		var dest Collection
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers UpdateCollectionResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseExportNDJSONResponse parses an HTTP response from a ExportNDJSONWithResponse call
+func ParseExportNDJSONResponse(rsp *http.Response) (*ExportNDJSONResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExportNDJSONResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ExportNDJSONResponse200Headers
+		if values := rsp.Header.Values("Content-Disposition"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Disposition", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentDisposition = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseImportNDJSONResponse parses an HTTP response from a ImportNDJSONWithResponse call
+func ParseImportNDJSONResponse(rsp *http.Response) (*ImportNDJSONResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportNDJSONResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ImportResult
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseExportMarkdownResponse parses an HTTP response from a ExportMarkdownWithResponse call
+func ParseExportMarkdownResponse(rsp *http.Response) (*ExportMarkdownResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ExportMarkdownResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ExportMarkdownResponse200Headers
+		if values := rsp.Header.Values("Content-Disposition"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Disposition", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentDisposition = value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseImportMarkdownResponse parses an HTTP response from a ImportMarkdownWithResponse call
+func ParseImportMarkdownResponse(rsp *http.Response) (*ImportMarkdownResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ImportMarkdownResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ImportResult
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
 			return nil, err
 		}
@@ -7308,6 +11043,167 @@ func ParseUpdateMemberResponse(rsp *http.Response) (*UpdateMemberResponse, error
 	return response, nil
 }
 
+// ParseListTagsResponse parses an HTTP response from a ListTagsWithResponse call
+func ParseListTagsResponse(rsp *http.Response) (*ListTagsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTagsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TagList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseDeleteTagResponse parses an HTTP response from a DeleteTagWithResponse call
+func ParseDeleteTagResponse(rsp *http.Response) (*DeleteTagResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteTagResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRenameTagResponse parses an HTTP response from a RenameTagWithResponse call
+func ParseRenameTagResponse(rsp *http.Response) (*RenameTagResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RenameTagResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Tag
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseMergeTagsResponse parses an HTTP response from a MergeTagsWithResponse call
+func ParseMergeTagsResponse(rsp *http.Response) (*MergeTagsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &MergeTagsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Tag
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseTransferCollectionResponse parses an HTTP response from a TransferCollectionWithResponse call
+func ParseTransferCollectionResponse(rsp *http.Response) (*TransferCollectionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &TransferCollectionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Collection
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListItemsResponse parses an HTTP response from a ListItemsWithResponse call
 func ParseListItemsResponse(rsp *http.Response) (*ListItemsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7355,6 +11251,13 @@ func ParseCreateItemResponse(rsp *http.Response) (*CreateItemResponse, error) {
 	}
 
 	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Item
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
 		var dest Item
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -7372,6 +11275,23 @@ func ParseCreateItemResponse(rsp *http.Response) (*CreateItemResponse, error) {
 	}
 
 	switch {
+	case rsp.StatusCode == 200:
+		var headers CreateItemResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers200 = &headers
 	case rsp.StatusCode == 201:
 		var headers CreateItemResponse201Headers
 		if values := rsp.Header.Values("ETag"); len(values) > 0 {
@@ -7389,6 +11309,39 @@ func ParseCreateItemResponse(rsp *http.Response) (*CreateItemResponse, error) {
 			headers.Location = &value
 		}
 		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseBulkItemsResponse parses an HTTP response from a BulkItemsWithResponse call
+func ParseBulkItemsResponse(rsp *http.Response) (*BulkItemsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &BulkItemsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest BulkResult
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -7515,6 +11468,164 @@ func ParseUpdateItemResponse(rsp *http.Response) (*UpdateItemResponse, error) {
 	switch {
 	case rsp.StatusCode == 200:
 		var headers UpdateItemResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRestoreItemResponse parses an HTTP response from a RestoreItemWithResponse call
+func ParseRestoreItemResponse(rsp *http.Response) (*RestoreItemResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RestoreItemResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Item
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RestoreItemResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListRevisionsResponse parses an HTTP response from a ListRevisionsWithResponse call
+func ParseListRevisionsResponse(rsp *http.Response) (*ListRevisionsResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListRevisionsResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RevisionList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetRevisionResponse parses an HTTP response from a GetRevisionWithResponse call
+func ParseGetRevisionResponse(rsp *http.Response) (*GetRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest RevisionDetail
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseRestoreRevisionResponse parses an HTTP response from a RestoreRevisionWithResponse call
+func ParseRestoreRevisionResponse(rsp *http.Response) (*RestoreRevisionResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RestoreRevisionResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Item
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers RestoreRevisionResponse200Headers
 		if values := rsp.Header.Values("ETag"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -7769,6 +11880,39 @@ func ParseSearchResponse(rsp *http.Response) (*SearchResponse, error) {
 	return response, nil
 }
 
+// ParseSuggestResponse parses an HTTP response from a SuggestWithResponse call
+func ParseSuggestResponse(rsp *http.Response) (*SuggestResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &SuggestResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Suggestions
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseListSessionsResponse parses an HTTP response from a ListSessionsWithResponse call
 func ParseListSessionsResponse(rsp *http.Response) (*ListSessionsResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -7913,6 +12057,39 @@ func ParseDeleteTokenResponse(rsp *http.Response) (*DeleteTokenResponse, error) 
 	switch {
 	case rsp.StatusCode == 204:
 		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseListTrashResponse parses an HTTP response from a ListTrashWithResponse call
+func ParseListTrashResponse(rsp *http.Response) (*ListTrashResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListTrashResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest TrashList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
 
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem

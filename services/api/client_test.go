@@ -22,11 +22,11 @@ func TestGeneratedClient(t *testing.T) {
 	me, err := c.GetMeWithResponse(ctx)
 	require.NoError(t, err)
 	require.Equal(t, "ada@example.com", me.JSON200.Email)
-	collection, err := c.CreateCollectionWithResponse(ctx, client.CollectionCreate{Name: "c"})
+	collection, err := c.CreateCollectionWithResponse(ctx, nil, client.CollectionCreate{Name: "c"})
 	require.NoError(t, err)
 	require.NoError(t, client.Check(collection.HTTPResponse, collection.Body))
 	source := "https://example.com"
-	item, err := c.CreateItemWithResponse(ctx, client.ItemCreate{
+	item, err := c.CreateItemWithResponse(ctx, nil, client.ItemCreate{
 		CollectionID: collection.JSON201.ID, Title: "t", Content: "x", SourceURL: &source, Tags: &client.Tags{"a"},
 	})
 	require.NoError(t, err)
@@ -41,7 +41,7 @@ func TestGeneratedClient(t *testing.T) {
 	require.Nil(t, updated.JSON200.SourceURL)
 	require.Equal(t, "t", updated.JSON200.Title)
 
-	list, err := c.ListItemsWithResponse(ctx, &client.ListItemsParams{CollectionID: &collection.JSON201.ID, Tag: &client.Tag{"a"}})
+	list, err := c.ListItemsWithResponse(ctx, &client.ListItemsParams{CollectionID: &collection.JSON201.ID, Tag: &client.TagFilter{"a"}})
 	require.NoError(t, err)
 	require.Len(t, list.JSON200.Items, 1)
 	key := "k"

@@ -83,7 +83,8 @@ func (s *server) GetCollection(ctx context.Context, request gen.GetCollectionReq
 	if err != nil {
 		return nil, err
 	}
-	return gen.GetCollection200JSONResponse(collectionBody(row)), nil
+	tag := etag(row.Version)
+	return gen.GetCollection200JSONResponse{Body: collectionBody(row), Headers: gen.GetCollection200ResponseHeaders{ETag: &tag}}, nil
 }
 
 // UpdateCollection implements gen.StrictServerInterface.
@@ -121,7 +122,8 @@ func (s *server) UpdateCollection(ctx context.Context, request gen.UpdateCollect
 	if err != nil {
 		return nil, err
 	}
-	return gen.UpdateCollection200JSONResponse(collectionBody(row)), nil
+	tag := etag(row.Version)
+	return gen.UpdateCollection200JSONResponse{Body: collectionBody(row), Headers: gen.UpdateCollection200ResponseHeaders{ETag: &tag}}, nil
 }
 
 // DeleteCollection implements gen.StrictServerInterface. Its items are deleted with it, each with a version and an event of its own: that is how

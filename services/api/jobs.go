@@ -60,11 +60,7 @@ func createJob(ctx context.Context, q *db.Queries, input db.CreateJobParams) (db
 			return row, fmt.Errorf("read the job of an idempotency key: %w", err)
 		}
 		if earlier.Type != input.Type || !sameJSON(earlier.Parameters, input.Parameters) {
-			return row, &problem{
-				status: 422, kind: "idempotency-key-reused", title: "The Idempotency-Key was used for another request",
-				detail: "job " + earlier.ID.String() + " was queued with this key and another body",
-				fields: []gen.FieldError{parameter("Idempotency-Key", "was used with another body")},
-			}
+			return row, keyReused("job " + earlier.ID.String() + " was queued with this key and another body")
 		}
 		return db.CreateJobRow(earlier), nil
 	}
@@ -172,7 +168,7 @@ func (s *server) checkJobs(ctx context.Context, collection uuid.UUID) error {
 
 func jobBody(row db.CreateJobRow) (gen.Job, error) {
 	body := gen.Job{
-		ID: row.ID, Type: gen.JobType(row.Type), State: gen.JobState(row.State), Attempts: int(row.Attempt), MaxAttempts: int(row.MaxAttempts),
+		ID: row.ID, Type: row.Type, State: gen.JobState(row.State), Attempts: int(row.Attempt), MaxAttempts: int(row.MaxAttempts),
 		Progress: gen.JobProgress{Done: row.ProgressDone, Total: row.ProgressTotal}, CreatedAt: row.CreatedAt.UTC(),
 		StartedAt: utc(row.StartedAt), FinishedAt: utc(row.FinishedAt),
 	}

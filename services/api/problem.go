@@ -187,6 +187,11 @@ func transient(sqlState string) bool {
 // fail answers with the error's problem and ends the request.
 func (s *server) fail(c *gin.Context, err error) {
 	ctx := c.Request.Context()
+	var stored *replay
+	if errors.As(err, &stored) {
+		stored.send(c)
+		return
+	}
 	p, known := toProblem(err)
 	if !known {
 		s.logger.ErrorContext(ctx, "request failed", slog.String("route", c.FullPath()), slog.Int("status", p.status), slog.Any("error", err))

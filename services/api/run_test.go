@@ -61,7 +61,7 @@ func TestRunDrains(t *testing.T) {
 	}()
 	base := "http://" + <-addresses
 	c := loggedIn(t, base)
-	created, err := c.CreateCollectionWithResponse(t.Context(), client.CollectionCreate{Name: "c"})
+	created, err := c.CreateCollectionWithResponse(t.Context(), nil, client.CollectionCreate{Name: "c"})
 	require.NoError(t, err)
 	require.NoError(t, client.Check(created.HTTPResponse, created.Body))
 	require.Equal(t, http.StatusOK, get(t, base+"/readyz"))

@@ -144,7 +144,7 @@ func (s *session) createCollections(ctx context.Context, docs []document) (map[s
 			continue
 		}
 		description := "READMEs and docs of Go modules, loaded by the demo"
-		answer, err := s.api.CreateCollectionWithResponse(ctx, client.CollectionCreate{Name: doc.collection, Description: &description})
+		answer, err := s.api.CreateCollectionWithResponse(ctx, nil, client.CollectionCreate{Name: doc.collection, Description: &description})
 		if err != nil {
 			return nil, fmt.Errorf("create the collection %q: %w", doc.collection, err)
 		}
@@ -197,7 +197,7 @@ func (s *session) load(ctx context.Context, o Options, docs []document, collecti
 }
 
 func (s *session) createItem(ctx context.Context, doc document, collection uuid.UUID) (uuid.UUID, error) {
-	answer, err := s.api.CreateItemWithResponse(ctx, client.ItemCreate{
+	answer, err := s.api.CreateItemWithResponse(ctx, nil, client.ItemCreate{
 		CollectionID: collection, Title: doc.title, Content: doc.content, Tags: &doc.tags,
 	})
 	if err != nil {

@@ -34,10 +34,10 @@ func TestAtlasJobReindexesACollection(t *testing.T) {
 	t.Parallel()
 	e := setup(t)
 	api, _ := e.user(t)
-	collection, err := api.CreateCollectionWithResponse(t.Context(), client.CollectionCreate{Name: "to reindex"})
+	collection, err := api.CreateCollectionWithResponse(t.Context(), nil, client.CollectionCreate{Name: "to reindex"})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, collection.StatusCode(), string(collection.Body))
-	item, err := api.CreateItemWithResponse(t.Context(), client.ItemCreate{CollectionID: collection.JSON201.ID, Title: "kept", Content: "lost and found"})
+	item, err := api.CreateItemWithResponse(t.Context(), nil, client.ItemCreate{CollectionID: collection.JSON201.ID, Title: "kept", Content: "lost and found"})
 	require.NoError(t, err)
 	require.Equal(t, http.StatusCreated, item.StatusCode(), string(item.Body))
 	found := func(want int64) func(context.Context) error {

@@ -52,6 +52,16 @@ type Collection struct {
 	DeletedAt   *time.Time
 }
 
+type IdempotencyKey struct {
+	Principal   uuid.UUID
+	Key         string
+	RequestHash []byte
+	Status      int32
+	Header      json.RawMessage
+	Body        []byte
+	CreatedAt   time.Time
+}
+
 type Item struct {
 	ID           uuid.UUID
 	CollectionID uuid.UUID
@@ -65,12 +75,23 @@ type Item struct {
 	UpdatedAt    time.Time
 	DeletedAt    *time.Time
 	SearchVector string
+	Metadata     json.RawMessage
+	SourceKey    []byte
 }
 
 type ItemIndexState struct {
 	ItemID         uuid.UUID
 	IndexedVersion int64
 	IndexedAt      time.Time
+}
+
+type ItemRevision struct {
+	ItemID        uuid.UUID
+	Version       int64
+	ChangedBy     uuid.UUID
+	ChangedAt     time.Time
+	ChangedFields []string
+	Before        json.RawMessage
 }
 
 type ItemTag struct {

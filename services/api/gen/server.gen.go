@@ -7,7 +7,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -231,16 +233,81 @@ type AuditEventList struct {
 	NextCursor *string      `json:"next_cursor"`
 }
 
+// BulkCreate defines model for BulkCreate.
+type BulkCreate struct {
+	Item ItemCreate `json:"item"`
+	Op   string     `json:"op"`
+}
+
+// BulkDelete defines model for BulkDelete.
+type BulkDelete struct {
+	ID openapi_types.UUID `json:"id"`
+	Op string             `json:"op"`
+
+	// Version Only while it has this version, as `If-Match`.
+	Version *int64 `json:"version,omitempty"`
+}
+
+// BulkItemResult defines model for BulkItemResult.
+type BulkItemResult struct {
+	ID *openapi_types.UUID `json:"id,omitempty"`
+	Op string              `json:"op"`
+
+	// Problem An error as RFC 9457 has it.
+	Problem *Problem `json:"problem,omitempty"`
+
+	// Status The status that the operation would have on its own.
+	Status  int    `json:"status"`
+	Version *int64 `json:"version,omitempty"`
+}
+
+// BulkOperation defines model for BulkOperation.
+type BulkOperation struct {
+	union json.RawMessage
+}
+
+// BulkRequest defines model for BulkRequest.
+type BulkRequest struct {
+	// Atomic All or nothing.
+	Atomic     *bool           `json:"atomic,omitempty"`
+	Operations []BulkOperation `json:"operations"`
+}
+
+// BulkResult defines model for BulkResult.
+type BulkResult struct {
+	Failed int `json:"failed"`
+
+	// Results One for each operation, in their order.
+	Results   []BulkItemResult `json:"results"`
+	Succeeded int              `json:"succeeded"`
+}
+
+// BulkUpdate defines model for BulkUpdate.
+type BulkUpdate struct {
+	ID    openapi_types.UUID `json:"id"`
+	Op    string             `json:"op"`
+	Patch ItemPatch          `json:"patch"`
+
+	// Version Only while it has this version, as `If-Match`.
+	Version *int64 `json:"version,omitempty"`
+}
+
 // Collection defines model for Collection.
 type Collection struct {
 	CreatedAt   time.Time          `json:"created_at"`
 	CreatedBy   openapi_types.UUID `json:"created_by"`
 	Description string             `json:"description"`
 	ID          openapi_types.UUID `json:"id"`
-	MyRole      Role               `json:"my_role"`
-	Name        string             `json:"name"`
-	UpdatedAt   time.Time          `json:"updated_at"`
-	Version     int64              `json:"version"`
+
+	// ItemCount Counted up to 10,000, which means at least that many.
+	ItemCount int64 `json:"item_count"`
+
+	// MemberCount Counted up to 10,000, which means at least that many.
+	MemberCount int64     `json:"member_count"`
+	MyRole      Role      `json:"my_role"`
+	Name        string    `json:"name"`
+	UpdatedAt   time.Time `json:"updated_at"`
+	Version     int64     `json:"version"`
 }
 
 // CollectionCreate defines model for CollectionCreate.
@@ -267,6 +334,14 @@ type CollectionPatch struct {
 	Name        *string `json:"name,omitempty"`
 }
 
+// CollectionTransfer defines model for CollectionTransfer.
+type CollectionTransfer struct {
+	// Email Compared without regard to case.
+	//
+	// Examples: ada@example.com
+	Email Email `json:"email"`
+}
+
 // Email Compared without regard to case.
 //
 // Examples: ada@example.com
@@ -283,14 +358,42 @@ type FieldError struct {
 	Pointer *string `json:"pointer,omitempty"`
 }
 
+// ImportError defines model for ImportError.
+type ImportError struct {
+	Message string `json:"message"`
+
+	// Pointer JSON pointer into the item.
+	Pointer *string `json:"pointer,omitempty"`
+
+	// Source The line, as `line 3`, or the name of the file in the zip.
+	Source string `json:"source"`
+}
+
+// ImportResult defines model for ImportResult.
+type ImportResult struct {
+	Created int64 `json:"created"`
+
+	// Errors The first 1,000.
+	Errors   []ImportError `json:"errors"`
+	Existing int64         `json:"existing"`
+	Failed   int64         `json:"failed"`
+}
+
 // Item defines model for Item.
 type Item struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
-	Content      string             `json:"content"`
-	CreatedAt    time.Time          `json:"created_at"`
-	CreatedBy    openapi_types.UUID `json:"created_by"`
-	ID           openapi_types.UUID `json:"id"`
-	MyRole       Role               `json:"my_role"`
+
+	// Content Markdown.
+	Content   string             `json:"content"`
+	CreatedAt time.Time          `json:"created_at"`
+	CreatedBy openapi_types.UUID `json:"created_by"`
+	ID        openapi_types.UUID `json:"id"`
+
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	//
+	// Examples: {"language":"en","rating":5}
+	Metadata Metadata `json:"metadata"`
+	MyRole   Role     `json:"my_role"`
 
 	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState        `json:"search_state"`
@@ -306,8 +409,13 @@ type Item struct {
 type ItemCreate struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 
-	// Content At most 1 MiB of UTF-8.
+	// Content Markdown; at most 1 MiB of UTF-8.
 	Content string `json:"content"`
+
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	//
+	// Examples: {"language":"en","rating":5}
+	Metadata *Metadata `json:"metadata,omitempty"`
 
 	// SourceURL Examples: https://example.com/note-g
 	SourceURL *string `json:"source_url,omitempty"`
@@ -323,8 +431,16 @@ type ItemList struct {
 
 // ItemPatch defines model for ItemPatch.
 type ItemPatch struct {
-	// Content At most 1 MiB of UTF-8.
+	// CollectionID Moves the item.
+	CollectionID *openapi_types.UUID `json:"collection_id,omitempty"`
+
+	// Content Markdown; at most 1 MiB of UTF-8.
 	Content *string `json:"content,omitempty"`
+
+	// Metadata Merged into what is there, at every level; `null` removes a field, or everything.
+	//
+	// Examples: {"language":null,"rating":4}
+	Metadata json.RawMessage `json:"metadata,omitempty"`
 
 	// SourceURL `null` removes it.
 	//
@@ -365,8 +481,8 @@ type Job struct {
 	StartedAt   *time.Time         `json:"started_at"`
 	State       JobState           `json:"state"`
 
-	// Type `reindex` sends the items of one collection to search again.
-	Type JobType `json:"type"`
+	// Type A `JobType`, or `purge`, which follows the deletion of a collection.
+	Type string `json:"type"`
 }
 
 // JobCreate defines model for JobCreate.
@@ -465,6 +581,11 @@ type MemberPatch struct {
 	Role Role `json:"role"`
 }
 
+// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+//
+// Examples: {"language":"en","rating":5}
+type Metadata = json.RawMessage
+
 // PasswordChange defines model for PasswordChange.
 type PasswordChange struct {
 	// CurrentPassword Examples: correct horse battery
@@ -472,6 +593,28 @@ type PasswordChange struct {
 
 	// NewPassword Examples: staple correct horse
 	NewPassword string `json:"new_password"`
+}
+
+// PortableItem An item in an export. Fields that are not here are refused by an import, so that nothing is lost in silence.
+type PortableItem struct {
+	Content *string `json:"content,omitempty"`
+
+	// CreatedAt In an import: not in the future; now when it is absent.
+	CreatedAt *time.Time `json:"created_at,omitempty"`
+
+	// ID In an import: the line is imported once into a collection, however often it is sent.
+	ID *openapi_types.UUID `json:"id,omitempty"`
+
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	//
+	// Examples: {"language":"en","rating":5}
+	Metadata  *Metadata `json:"metadata,omitempty"`
+	SourceURL *string   `json:"source_url,omitempty"`
+	Tags      *Tags     `json:"tags,omitempty"`
+	Title     string    `json:"title"`
+
+	// UpdatedAt In an import: not before created_at, which it is when it is absent.
+	UpdatedAt *time.Time `json:"updated_at,omitempty"`
 }
 
 // Problem An error as RFC 9457 has it.
@@ -507,6 +650,41 @@ type RegisterRequest struct {
 	Password string `json:"password"`
 }
 
+// Revision defines model for Revision.
+type Revision struct {
+	ChangedAt time.Time          `json:"changed_at"`
+	ChangedBy openapi_types.UUID `json:"changed_by"`
+
+	// ChangedFields The first revision has every field; a deletion and a restoration have `deleted_at`.
+	ChangedFields []string `json:"changed_fields"`
+	Version       int64    `json:"version"`
+}
+
+// RevisionDetail defines model for RevisionDetail.
+type RevisionDetail struct {
+	ChangedAt time.Time          `json:"changed_at"`
+	ChangedBy openapi_types.UUID `json:"changed_by"`
+
+	// ChangedFields The first revision has every field; a deletion and a restoration have `deleted_at`.
+	ChangedFields []string `json:"changed_fields"`
+	Content       string   `json:"content"`
+
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	//
+	// Examples: {"language":"en","rating":5}
+	Metadata  Metadata `json:"metadata"`
+	SourceURL *string  `json:"source_url"`
+	Tags      []string `json:"tags"`
+	Title     string   `json:"title"`
+	Version   int64    `json:"version"`
+}
+
+// RevisionList defines model for RevisionList.
+type RevisionList struct {
+	Items      []Revision `json:"items"`
+	NextCursor *string    `json:"next_cursor"`
+}
+
 // Role defines model for Role.
 type Role string
 
@@ -539,11 +717,17 @@ type SearchResult struct {
 	// Degraded True when the search engine is away and a simpler search answered.
 	Degraded bool `json:"degraded"`
 
+	// DidYouMean Another `q` that finds something in the same collections, when this one finds nothing.
+	DidYouMean *string `json:"did_you_mean"`
+
 	// Facets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
-	Facets     *SearchFacets `json:"facets,omitempty"`
-	Items      []SearchHit   `json:"items"`
-	NextCursor *string       `json:"next_cursor"`
-	Total      int64         `json:"total"`
+	Facets *SearchFacets `json:"facets,omitempty"`
+
+	// Fresh With `wait_for`: whether that write can be found.
+	Fresh      *bool       `json:"fresh,omitempty"`
+	Items      []SearchHit `json:"items"`
+	NextCursor *string     `json:"next_cursor"`
+	Total      int64       `json:"total"`
 }
 
 // SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
@@ -573,14 +757,75 @@ type SessionList struct {
 	NextCursor *string   `json:"next_cursor"`
 }
 
+// SuggestedItem defines model for SuggestedItem.
+type SuggestedItem struct {
+	CollectionID openapi_types.UUID `json:"collection_id"`
+	ID           openapi_types.UUID `json:"id"`
+	Title        string             `json:"title"`
+}
+
+// Suggestions defines model for Suggestions.
+type Suggestions struct {
+	// Degraded True when the search engine is away and a simpler search answered.
+	Degraded bool            `json:"degraded"`
+	Items    []SuggestedItem `json:"items"`
+	Tags     []string        `json:"tags"`
+}
+
+// Tag defines model for Tag.
+type Tag struct {
+	ID openapi_types.UUID `json:"id"`
+
+	// ItemCount Counted up to 10,000, which means at least that many.
+	ItemCount int64  `json:"item_count"`
+	Name      string `json:"name"`
+}
+
 // TagFacet defines model for TagFacet.
 type TagFacet struct {
 	Count int64  `json:"count"`
 	Tag   string `json:"tag"`
 }
 
+// TagList defines model for TagList.
+type TagList struct {
+	Items      []Tag   `json:"items"`
+	NextCursor *string `json:"next_cursor"`
+}
+
+// TagMerge defines model for TagMerge.
+type TagMerge struct {
+	// TagIds The tags to merge into this one.
+	TagIds []openapi_types.UUID `json:"tag_ids"`
+}
+
+// TagPatch defines model for TagPatch.
+type TagPatch struct {
+	Name string `json:"name"`
+}
+
 // Tags defines model for Tags.
 type Tags = []string
+
+// TrashList defines model for TrashList.
+type TrashList struct {
+	Items      []TrashedItem `json:"items"`
+	NextCursor *string       `json:"next_cursor"`
+}
+
+// TrashedItem defines model for TrashedItem.
+type TrashedItem struct {
+	CollectionID openapi_types.UUID `json:"collection_id"`
+	DeletedAt    time.Time          `json:"deleted_at"`
+	DeletedBy    openapi_types.UUID `json:"deleted_by"`
+	ID           openapi_types.UUID `json:"id"`
+	MyRole       Role               `json:"my_role"`
+
+	// PurgedAfter It can be restored until then.
+	PurgedAfter time.Time `json:"purged_after"`
+	Title       string    `json:"title"`
+	Version     int64     `json:"version"`
+}
 
 // User defines model for User.
 type User struct {
@@ -602,14 +847,26 @@ type Cursor = string
 // ID defines model for ID.
 type ID = openapi_types.UUID
 
+// IdempotencyKey defines model for IdempotencyKey.
+type IdempotencyKey = string
+
 // IfMatch defines model for IfMatch.
 type IfMatch = string
+
+// IfNoneMatch defines model for IfNoneMatch.
+type IfNoneMatch = string
 
 // Limit defines model for Limit.
 type Limit = int
 
-// Tag defines model for Tag.
-type Tag = []string
+// TagFilter defines model for TagFilter.
+type TagFilter = []string
+
+// TagID defines model for TagID.
+type TagID = openapi_types.UUID
+
+// Version defines model for Version.
+type Version = int64
 
 // LoginRefused An error as RFC 9457 has it.
 type LoginRefused = Problem
@@ -646,6 +903,30 @@ type ListCollectionsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// CreateCollectionParams defines parameters for CreateCollection.
+type CreateCollectionParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteCollectionParams defines parameters for DeleteCollection.
+type DeleteCollectionParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// GetCollectionParams defines parameters for GetCollection.
+type GetCollectionParams struct {
+	// IfNoneMatch Answers 304 when it still has one of these ETags.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// UpdateCollectionParams defines parameters for UpdateCollection.
+type UpdateCollectionParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
 // ListMembersParams defines parameters for ListMembers.
 type ListMembersParams struct {
 	// Limit The size of a page.
@@ -655,12 +936,16 @@ type ListMembersParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
-// ListItemsParams defines parameters for ListItems.
-type ListItemsParams struct {
-	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+// AddMemberParams defines parameters for AddMember.
+type AddMemberParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
 
-	// Tag May be repeated; an item must have all of them.
-	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
+// ListTagsParams defines parameters for ListTags.
+type ListTagsParams struct {
+	// Prefix Only tags that start with this, in any case.
+	Prefix *string `form:"prefix,omitempty" json:"prefix,omitempty"`
 
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
@@ -669,22 +954,108 @@ type ListItemsParams struct {
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
 }
 
+// MergeTagsParams defines parameters for MergeTags.
+type MergeTagsParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// TransferCollectionParams defines parameters for TransferCollection.
+type TransferCollectionParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListItemsParams defines parameters for ListItems.
+type ListItemsParams struct {
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
+	// Tag May be repeated; an item must have all of them.
+	Tag *TagFilter `form:"tag,omitempty" json:"tag,omitempty"`
+
+	// Author Who created them; `me` or the ID of a user.
+	Author *string `form:"author,omitempty" json:"author,omitempty"`
+
+	// HasSource Only items with, or without, a `source_url`.
+	HasSource *bool `form:"has_source,omitempty" json:"has_source,omitempty"`
+
+	// CreatedAfter Created not before this moment.
+	CreatedAfter *time.Time `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore Created before this moment.
+	CreatedBefore *time.Time `form:"created_before,omitempty" json:"created_before,omitempty"`
+
+	// UpdatedAfter Last changed not before this moment.
+	UpdatedAfter *time.Time `form:"updated_after,omitempty" json:"updated_after,omitempty"`
+
+	// UpdatedBefore Last changed before this moment.
+	UpdatedBefore *time.Time `form:"updated_before,omitempty" json:"updated_before,omitempty"`
+
+	// Sort `newest` and `oldest` go by the time of creation, `updated` is what was changed last first, `title` is from A to Z.
+	Sort *string `form:"sort,omitempty" json:"sort,omitempty"`
+
+	// Limit The size of a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateItemParams defines parameters for CreateItem.
+type CreateItemParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// BulkItemsParams defines parameters for BulkItems.
+type BulkItemsParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
 // DeleteItemParams defines parameters for DeleteItem.
 type DeleteItemParams struct {
-	// IfMatch Do it only while the item has one of these ETags (412 otherwise).
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // GetItemParams defines parameters for GetItem.
 type GetItemParams struct {
-	// IfNoneMatch Answers 304 when the item still has one of these ETags.
-	IfNoneMatch *string `json:"If-None-Match,omitempty"`
+	// IfNoneMatch Answers 304 when it still has one of these ETags.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
 }
 
 // UpdateItemParams defines parameters for UpdateItem.
 type UpdateItemParams struct {
-	// IfMatch Do it only while the item has one of these ETags (412 otherwise).
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// RestoreItemParams defines parameters for RestoreItem.
+type RestoreItemParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListRevisionsParams defines parameters for ListRevisions.
+type ListRevisionsParams struct {
+	// Limit The size of a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// RestoreRevisionParams defines parameters for RestoreRevision.
+type RestoreRevisionParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
 }
 
 // ListJobsParams defines parameters for ListJobs.
@@ -725,7 +1096,7 @@ type SearchParams struct {
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Tag May be repeated; an item must have all of them.
-	Tag *Tag `form:"tag,omitempty" json:"tag,omitempty"`
+	Tag *TagFilter `form:"tag,omitempty" json:"tag,omitempty"`
 
 	// Sort The order; `newest` and `oldest` go by the time of creation. Without words to look for, `relevance` is `newest`.
 	Sort *string `form:"sort,omitempty" json:"sort,omitempty"`
@@ -733,11 +1104,23 @@ type SearchParams struct {
 	// Facets What to count the matches by, on all pages, separated by commas.
 	Facets *[]string `form:"facets,omitempty" json:"facets,omitempty"`
 
+	// WaitFor An item's ID and version, joined by a colon: the search waits until that write, or a later one of the item, can be found, for 10 seconds at most. `fresh` says whether it can.
+	WaitFor *string `form:"wait_for,omitempty" json:"wait_for,omitempty"`
+
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
 	// Cursor `next_cursor` of the page before.
 	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// SuggestParams defines parameters for Suggest.
+type SuggestParams struct {
+	Q            string        `form:"q" json:"q"`
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
+	// Limit How many items, and how many tags.
+	Limit *int `form:"limit,omitempty" json:"limit,omitempty"`
 }
 
 // ListSessionsParams defines parameters for ListSessions.
@@ -751,6 +1134,17 @@ type ListSessionsParams struct {
 
 // ListTokensParams defines parameters for ListTokens.
 type ListTokensParams struct {
+	// Limit The size of a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// ListTrashParams defines parameters for ListTrash.
+type ListTrashParams struct {
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -797,8 +1191,23 @@ type UpdateMemberJSONRequestBody = MemberPatch
 // UpdateMemberApplicationMergePatchPlusJSONRequestBody defines body for UpdateMember for application/merge-patch+json ContentType.
 type UpdateMemberApplicationMergePatchPlusJSONRequestBody = MemberPatch
 
+// RenameTagJSONRequestBody defines body for RenameTag for application/json ContentType.
+type RenameTagJSONRequestBody = TagPatch
+
+// RenameTagApplicationMergePatchPlusJSONRequestBody defines body for RenameTag for application/merge-patch+json ContentType.
+type RenameTagApplicationMergePatchPlusJSONRequestBody = TagPatch
+
+// MergeTagsJSONRequestBody defines body for MergeTags for application/json ContentType.
+type MergeTagsJSONRequestBody = TagMerge
+
+// TransferCollectionJSONRequestBody defines body for TransferCollection for application/json ContentType.
+type TransferCollectionJSONRequestBody = CollectionTransfer
+
 // CreateItemJSONRequestBody defines body for CreateItem for application/json ContentType.
 type CreateItemJSONRequestBody = ItemCreate
+
+// BulkItemsJSONRequestBody defines body for BulkItems for application/json ContentType.
+type BulkItemsJSONRequestBody = BulkRequest
 
 // UpdateItemJSONRequestBody defines body for UpdateItem for application/json ContentType.
 type UpdateItemJSONRequestBody = ItemPatch
@@ -820,6 +1229,143 @@ type UpdateUserJSONRequestBody = AccountPatch
 
 // UpdateUserApplicationMergePatchPlusJSONRequestBody defines body for UpdateUser for application/merge-patch+json ContentType.
 type UpdateUserApplicationMergePatchPlusJSONRequestBody = AccountPatch
+
+// AsBulkCreate returns the union data inside the BulkOperation as a BulkCreate
+func (t BulkOperation) AsBulkCreate() (BulkCreate, error) {
+	var body BulkCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromBulkCreate overwrites any union data inside the BulkOperation as the provided BulkCreate
+func (t *BulkOperation) FromBulkCreate(v BulkCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"create"}`))
+	t.union = b
+	return err
+}
+
+// MergeBulkCreate performs a merge with any union data inside the BulkOperation, using the provided BulkCreate
+func (t *BulkOperation) MergeBulkCreate(v BulkCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"create"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsBulkUpdate returns the union data inside the BulkOperation as a BulkUpdate
+func (t BulkOperation) AsBulkUpdate() (BulkUpdate, error) {
+	var body BulkUpdate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromBulkUpdate overwrites any union data inside the BulkOperation as the provided BulkUpdate
+func (t *BulkOperation) FromBulkUpdate(v BulkUpdate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"update"}`))
+	t.union = b
+	return err
+}
+
+// MergeBulkUpdate performs a merge with any union data inside the BulkOperation, using the provided BulkUpdate
+func (t *BulkOperation) MergeBulkUpdate(v BulkUpdate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"update"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsBulkDelete returns the union data inside the BulkOperation as a BulkDelete
+func (t BulkOperation) AsBulkDelete() (BulkDelete, error) {
+	var body BulkDelete
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromBulkDelete overwrites any union data inside the BulkOperation as the provided BulkDelete
+func (t *BulkOperation) FromBulkDelete(v BulkDelete) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"delete"}`))
+	t.union = b
+	return err
+}
+
+// MergeBulkDelete performs a merge with any union data inside the BulkOperation, using the provided BulkDelete
+func (t *BulkOperation) MergeBulkDelete(v BulkDelete) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"op":"delete"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t BulkOperation) Discriminator() (string, error) {
+	var discriminator struct {
+		Discriminator string `json:"op"`
+	}
+	err := json.Unmarshal(t.union, &discriminator)
+	return discriminator.Discriminator, err
+}
+
+func (t BulkOperation) ValueByDiscriminator() (interface{}, error) {
+	discriminator, err := t.Discriminator()
+	if err != nil {
+		return nil, err
+	}
+	switch discriminator {
+	case "create":
+		return t.AsBulkCreate()
+	case "delete":
+		return t.AsBulkDelete()
+	case "update":
+		return t.AsBulkUpdate()
+	default:
+		return nil, errors.New("unknown discriminator value: " + discriminator)
+	}
+}
+
+func (t BulkOperation) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *BulkOperation) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
@@ -846,34 +1392,64 @@ type ServerInterface interface {
 	ListCollections(c *gin.Context, params ListCollectionsParams)
 	// CreateCollection Create a collection and become its owner
 	// (POST /v1/collections)
-	CreateCollection(c *gin.Context)
+	CreateCollection(c *gin.Context, params CreateCollectionParams)
 	// DeleteCollection Delete a collection and its items (owner)
 	// (DELETE /v1/collections/{id})
-	DeleteCollection(c *gin.Context, id ID)
+	DeleteCollection(c *gin.Context, id ID, params DeleteCollectionParams)
 	// GetCollection Get a collection
 	// (GET /v1/collections/{id})
-	GetCollection(c *gin.Context, id ID)
+	GetCollection(c *gin.Context, id ID, params GetCollectionParams)
 	// UpdateCollection Change a collection (owner)
 	// (PATCH /v1/collections/{id})
-	UpdateCollection(c *gin.Context, id ID)
+	UpdateCollection(c *gin.Context, id ID, params UpdateCollectionParams)
+	// ExportNDJSON Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+	// (GET /v1/collections/{id}/items.ndjson)
+	ExportNDJSON(c *gin.Context, id ID)
+	// ImportNDJSON Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+	// (POST /v1/collections/{id}/items.ndjson)
+	ImportNDJSON(c *gin.Context, id ID)
+	// ExportMarkdown Export a collection's items as a zip of Markdown files with YAML front matter (viewer)
+	// (GET /v1/collections/{id}/items.zip)
+	ExportMarkdown(c *gin.Context, id ID)
+	// ImportMarkdown Import items from a zip of Markdown files with YAML front matter into a collection (editor)
+	// (POST /v1/collections/{id}/items.zip)
+	ImportMarkdown(c *gin.Context, id ID)
 	// ListMembers List a collection's members
 	// (GET /v1/collections/{id}/members)
 	ListMembers(c *gin.Context, id ID, params ListMembersParams)
 	// AddMember Add a member (owner)
 	// (POST /v1/collections/{id}/members)
-	AddMember(c *gin.Context, id ID)
+	AddMember(c *gin.Context, id ID, params AddMemberParams)
 	// RemoveMember Remove a member (owner), or leave the collection (anyone)
 	// (DELETE /v1/collections/{id}/members/{user_id})
 	RemoveMember(c *gin.Context, id ID, userID openapi_types.UUID)
 	// UpdateMember Change a member's role (owner)
 	// (PATCH /v1/collections/{id}/members/{user_id})
 	UpdateMember(c *gin.Context, id ID, userID openapi_types.UUID)
-	// ListItems List items, newest first
+	// ListTags List a collection's tags, by name
+	// (GET /v1/collections/{id}/tags)
+	ListTags(c *gin.Context, id ID, params ListTagsParams)
+	// DeleteTag Delete a tag (editor)
+	// (DELETE /v1/collections/{id}/tags/{tag_id})
+	DeleteTag(c *gin.Context, id ID, tagID TagID)
+	// RenameTag Rename a tag (editor)
+	// (PATCH /v1/collections/{id}/tags/{tag_id})
+	RenameTag(c *gin.Context, id ID, tagID TagID)
+	// MergeTags Merge other tags into this one (editor)
+	// (POST /v1/collections/{id}/tags/{tag_id}/merge)
+	MergeTags(c *gin.Context, id ID, tagID TagID, params MergeTagsParams)
+	// TransferCollection Hand a collection over to another owner (owner)
+	// (POST /v1/collections/{id}/transfer)
+	TransferCollection(c *gin.Context, id ID, params TransferCollectionParams)
+	// ListItems List items
 	// (GET /v1/items)
 	ListItems(c *gin.Context, params ListItemsParams)
 	// CreateItem Create an item (editor)
 	// (POST /v1/items)
-	CreateItem(c *gin.Context)
+	CreateItem(c *gin.Context, params CreateItemParams)
+	// BulkItems Create, change and delete up to 500 items (editor)
+	// (POST /v1/items/bulk)
+	BulkItems(c *gin.Context, params BulkItemsParams)
 	// DeleteItem Delete an item (editor)
 	// (DELETE /v1/items/{id})
 	DeleteItem(c *gin.Context, id ID, params DeleteItemParams)
@@ -883,6 +1459,18 @@ type ServerInterface interface {
 	// UpdateItem Change an item (editor)
 	// (PATCH /v1/items/{id})
 	UpdateItem(c *gin.Context, id ID, params UpdateItemParams)
+	// RestoreItem Take an item out of the trash (editor)
+	// (POST /v1/items/{id}/restore)
+	RestoreItem(c *gin.Context, id ID, params RestoreItemParams)
+	// ListRevisions List who changed what of an item and when, newest first
+	// (GET /v1/items/{id}/revisions)
+	ListRevisions(c *gin.Context, id ID, params ListRevisionsParams)
+	// GetRevision Get an item as it was at a version
+	// (GET /v1/items/{id}/revisions/{version})
+	GetRevision(c *gin.Context, id ID, version Version)
+	// RestoreRevision Make an item as it was at a version (editor)
+	// (POST /v1/items/{id}/revisions/{version}/restore)
+	RestoreRevision(c *gin.Context, id ID, version Version, params RestoreRevisionParams)
 	// ListJobs List jobs, newest first
 	// (GET /v1/jobs)
 	ListJobs(c *gin.Context, params ListJobsParams)
@@ -901,6 +1489,9 @@ type ServerInterface interface {
 	// Search Search the caller's items
 	// (GET /v1/search)
 	Search(c *gin.Context, params SearchParams)
+	// Suggest Complete what is being typed
+	// (GET /v1/search/suggest)
+	Suggest(c *gin.Context, params SuggestParams)
 	// ListSessions List the caller's sessions, newest first
 	// (GET /v1/sessions)
 	ListSessions(c *gin.Context, params ListSessionsParams)
@@ -916,6 +1507,9 @@ type ServerInterface interface {
 	// DeleteToken Delete one of the caller's API tokens, at once
 	// (DELETE /v1/tokens/{id})
 	DeleteToken(c *gin.Context, id ID)
+	// ListTrash List deleted items, newest deletion first
+	// (GET /v1/trash)
+	ListTrash(c *gin.Context, params ListTrashParams)
 	// ListUsers List all accounts, newest first (platform admin)
 	// (GET /v1/users)
 	ListUsers(c *gin.Context, params ListUsersParams)
@@ -1119,6 +1713,33 @@ func (siw *ServerInterfaceWrapper) ListCollections(c *gin.Context) {
 // CreateCollection operation middleware
 func (siw *ServerInterfaceWrapper) CreateCollection(c *gin.Context) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateCollectionParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -1126,7 +1747,7 @@ func (siw *ServerInterfaceWrapper) CreateCollection(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.CreateCollection(c)
+	siw.Handler.CreateCollection(c, params)
 }
 
 // DeleteCollection operation middleware
@@ -1144,6 +1765,30 @@ func (siw *ServerInterfaceWrapper) DeleteCollection(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteCollectionParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -1151,7 +1796,7 @@ func (siw *ServerInterfaceWrapper) DeleteCollection(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.DeleteCollection(c, id)
+	siw.Handler.DeleteCollection(c, id, params)
 }
 
 // GetCollection operation middleware
@@ -1169,6 +1814,30 @@ func (siw *ServerInterfaceWrapper) GetCollection(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetCollectionParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-None-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-None-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -1176,11 +1845,60 @@ func (siw *ServerInterfaceWrapper) GetCollection(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.GetCollection(c, id)
+	siw.Handler.GetCollection(c, id, params)
 }
 
 // UpdateCollection operation middleware
 func (siw *ServerInterfaceWrapper) UpdateCollection(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateCollectionParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateCollection(c, id, params)
+}
+
+// ExportNDJSON operation middleware
+func (siw *ServerInterfaceWrapper) ExportNDJSON(c *gin.Context) {
 
 	var err error
 	_ = err
@@ -1201,7 +1919,82 @@ func (siw *ServerInterfaceWrapper) UpdateCollection(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.UpdateCollection(c, id)
+	siw.Handler.ExportNDJSON(c, id)
+}
+
+// ImportNDJSON operation middleware
+func (siw *ServerInterfaceWrapper) ImportNDJSON(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ImportNDJSON(c, id)
+}
+
+// ExportMarkdown operation middleware
+func (siw *ServerInterfaceWrapper) ExportMarkdown(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ExportMarkdown(c, id)
+}
+
+// ImportMarkdown operation middleware
+func (siw *ServerInterfaceWrapper) ImportMarkdown(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ImportMarkdown(c, id)
 }
 
 // ListMembers operation middleware
@@ -1263,6 +2056,30 @@ func (siw *ServerInterfaceWrapper) AddMember(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params AddMemberParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -1270,7 +2087,7 @@ func (siw *ServerInterfaceWrapper) AddMember(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.AddMember(c, id)
+	siw.Handler.AddMember(c, id, params)
 }
 
 // RemoveMember operation middleware
@@ -1341,6 +2158,233 @@ func (siw *ServerInterfaceWrapper) UpdateMember(c *gin.Context) {
 	siw.Handler.UpdateMember(c, id, userID)
 }
 
+// ListTags operation middleware
+func (siw *ServerInterfaceWrapper) ListTags(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTagsParams
+
+	// ------------- Optional query parameter "prefix" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "prefix", c.Request.URL.Query(), &params.Prefix, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter prefix: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListTags(c, id, params)
+}
+
+// DeleteTag operation middleware
+func (siw *ServerInterfaceWrapper) DeleteTag(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "tag_id" -------------
+	var tagID TagID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tag_id", c.Param("tag_id"), &tagID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteTag(c, id, tagID)
+}
+
+// RenameTag operation middleware
+func (siw *ServerInterfaceWrapper) RenameTag(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "tag_id" -------------
+	var tagID TagID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tag_id", c.Param("tag_id"), &tagID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RenameTag(c, id, tagID)
+}
+
+// MergeTags operation middleware
+func (siw *ServerInterfaceWrapper) MergeTags(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "tag_id" -------------
+	var tagID TagID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "tag_id", c.Param("tag_id"), &tagID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params MergeTagsParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.MergeTags(c, id, tagID, params)
+}
+
+// TransferCollection operation middleware
+func (siw *ServerInterfaceWrapper) TransferCollection(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params TransferCollectionParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.TransferCollection(c, id, params)
+}
+
 // ListItems operation middleware
 func (siw *ServerInterfaceWrapper) ListItems(c *gin.Context) {
 
@@ -1363,6 +2407,62 @@ func (siw *ServerInterfaceWrapper) ListItems(c *gin.Context) {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "tag", c.Request.URL.Query(), &params.Tag, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
 	if err != nil {
 		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter tag: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "author" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "author", c.Request.URL.Query(), &params.Author, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter author: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "has_source" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "has_source", c.Request.URL.Query(), &params.HasSource, runtime.BindQueryParameterOptions{Type: "boolean", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter has_source: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "created_after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_after", c.Request.URL.Query(), &params.CreatedAfter, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter created_after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "created_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_before", c.Request.URL.Query(), &params.CreatedBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter created_before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "updated_after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "updated_after", c.Request.URL.Query(), &params.UpdatedAfter, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter updated_after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "updated_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "updated_before", c.Request.URL.Query(), &params.UpdatedBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter updated_before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "sort" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "sort", c.Request.URL.Query(), &params.Sort, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter sort: %w", err), http.StatusBadRequest)
 		return
 	}
 
@@ -1395,6 +2495,33 @@ func (siw *ServerInterfaceWrapper) ListItems(c *gin.Context) {
 // CreateItem operation middleware
 func (siw *ServerInterfaceWrapper) CreateItem(c *gin.Context) {
 
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateItemParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -1402,7 +2529,47 @@ func (siw *ServerInterfaceWrapper) CreateItem(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.CreateItem(c)
+	siw.Handler.CreateItem(c, params)
+}
+
+// BulkItems operation middleware
+func (siw *ServerInterfaceWrapper) BulkItems(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params BulkItemsParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.BulkItems(c, params)
 }
 
 // DeleteItem operation middleware
@@ -1476,7 +2643,7 @@ func (siw *ServerInterfaceWrapper) GetItem(c *gin.Context) {
 
 	// ------------- Optional header parameter "If-None-Match" -------------
 	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
-		var IfNoneMatch string
+		var IfNoneMatch IfNoneMatch
 		n := len(valueList)
 		if n != 1 {
 			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-None-Match, got %d", n), http.StatusBadRequest)
@@ -1550,6 +2717,229 @@ func (siw *ServerInterfaceWrapper) UpdateItem(c *gin.Context) {
 	}
 
 	siw.Handler.UpdateItem(c, id, params)
+}
+
+// RestoreItem operation middleware
+func (siw *ServerInterfaceWrapper) RestoreItem(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RestoreItemParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RestoreItem(c, id, params)
+}
+
+// ListRevisions operation middleware
+func (siw *ServerInterfaceWrapper) ListRevisions(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListRevisionsParams
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListRevisions(c, id, params)
+}
+
+// GetRevision operation middleware
+func (siw *ServerInterfaceWrapper) GetRevision(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "version" -------------
+	var version Version
+
+	err = runtime.BindStyledParameterWithOptions("simple", "version", c.Param("version"), &version, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter version: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetRevision(c, id, version)
+}
+
+// RestoreRevision operation middleware
+func (siw *ServerInterfaceWrapper) RestoreRevision(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Path parameter "version" -------------
+	var version Version
+
+	err = runtime.BindStyledParameterWithOptions("simple", "version", c.Param("version"), &version, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "integer", Format: "int64", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter version: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RestoreRevisionParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RestoreRevision(c, id, version, params)
 }
 
 // ListJobs operation middleware
@@ -1735,6 +3125,14 @@ func (siw *ServerInterfaceWrapper) Search(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "wait_for" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "wait_for", c.Request.URL.Query(), &params.WaitFor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter wait_for: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -1759,6 +3157,49 @@ func (siw *ServerInterfaceWrapper) Search(c *gin.Context) {
 	}
 
 	siw.Handler.Search(c, params)
+}
+
+// Suggest operation middleware
+func (siw *ServerInterfaceWrapper) Suggest(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params SuggestParams
+
+	// ------------- Required query parameter "q" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, true, "q", c.Request.URL.Query(), &params.Q, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter q: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "collection_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "collection_id", c.Request.URL.Query(), &params.CollectionID, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter collection_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.Suggest(c, params)
 }
 
 // ListSessions operation middleware
@@ -1894,6 +3335,49 @@ func (siw *ServerInterfaceWrapper) DeleteToken(c *gin.Context) {
 	siw.Handler.DeleteToken(c, id)
 }
 
+// ListTrash operation middleware
+func (siw *ServerInterfaceWrapper) ListTrash(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListTrashParams
+
+	// ------------- Optional query parameter "collection_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "collection_id", c.Request.URL.Query(), &params.CollectionID, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter collection_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListTrash(c, params)
+}
+
 // ListUsers operation middleware
 func (siw *ServerInterfaceWrapper) ListUsers(c *gin.Context) {
 
@@ -1999,16 +3483,32 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.DELETE(options.BaseURL+"/v1/collections/:id", wrapper.DeleteCollection)
 	router.GET(options.BaseURL+"/v1/collections/:id", wrapper.GetCollection)
 	router.PATCH(options.BaseURL+"/v1/collections/:id", wrapper.UpdateCollection)
+	router.POST(options.BaseURL+"/v1/collections/:id/transfer", wrapper.TransferCollection)
+	router.GET(options.BaseURL+"/v1/collections/:id/items.ndjson", wrapper.ExportNDJSON)
+	router.POST(options.BaseURL+"/v1/collections/:id/items.ndjson", wrapper.ImportNDJSON)
+	router.GET(options.BaseURL+"/v1/collections/:id/items.zip", wrapper.ExportMarkdown)
+	router.POST(options.BaseURL+"/v1/collections/:id/items.zip", wrapper.ImportMarkdown)
+	router.GET(options.BaseURL+"/v1/collections/:id/tags", wrapper.ListTags)
+	router.DELETE(options.BaseURL+"/v1/collections/:id/tags/:tag_id", wrapper.DeleteTag)
+	router.PATCH(options.BaseURL+"/v1/collections/:id/tags/:tag_id", wrapper.RenameTag)
+	router.POST(options.BaseURL+"/v1/collections/:id/tags/:tag_id/merge", wrapper.MergeTags)
 	router.GET(options.BaseURL+"/v1/collections/:id/members", wrapper.ListMembers)
 	router.POST(options.BaseURL+"/v1/collections/:id/members", wrapper.AddMember)
 	router.DELETE(options.BaseURL+"/v1/collections/:id/members/:user_id", wrapper.RemoveMember)
 	router.PATCH(options.BaseURL+"/v1/collections/:id/members/:user_id", wrapper.UpdateMember)
 	router.GET(options.BaseURL+"/v1/items", wrapper.ListItems)
 	router.POST(options.BaseURL+"/v1/items", wrapper.CreateItem)
+	router.POST(options.BaseURL+"/v1/items/bulk", wrapper.BulkItems)
 	router.DELETE(options.BaseURL+"/v1/items/:id", wrapper.DeleteItem)
 	router.GET(options.BaseURL+"/v1/items/:id", wrapper.GetItem)
 	router.PATCH(options.BaseURL+"/v1/items/:id", wrapper.UpdateItem)
+	router.POST(options.BaseURL+"/v1/items/:id/restore", wrapper.RestoreItem)
+	router.GET(options.BaseURL+"/v1/items/:id/revisions", wrapper.ListRevisions)
+	router.GET(options.BaseURL+"/v1/items/:id/revisions/:version", wrapper.GetRevision)
+	router.POST(options.BaseURL+"/v1/items/:id/revisions/:version/restore", wrapper.RestoreRevision)
+	router.GET(options.BaseURL+"/v1/trash", wrapper.ListTrash)
 	router.GET(options.BaseURL+"/v1/search", wrapper.Search)
+	router.GET(options.BaseURL+"/v1/search/suggest", wrapper.Suggest)
 	router.GET(options.BaseURL+"/v1/audit-events", wrapper.ListAuditEvents)
 	router.GET(options.BaseURL+"/v1/jobs", wrapper.ListJobs)
 	router.POST(options.BaseURL+"/v1/jobs", wrapper.CreateJob)
@@ -2351,7 +3851,8 @@ func (response ListCollectionsdefaultApplicationProblemPlusJSONResponse) VisitLi
 }
 
 type CreateCollectionRequestObject struct {
-	Body *CreateCollectionJSONRequestBody
+	Params CreateCollectionParams
+	Body   *CreateCollectionJSONRequestBody
 }
 
 type CreateCollectionResponseObject interface {
@@ -2359,6 +3860,7 @@ type CreateCollectionResponseObject interface {
 }
 
 type CreateCollection201ResponseHeaders struct {
+	ETag     *string
 	Location *string
 }
 
@@ -2374,6 +3876,9 @@ func (response CreateCollection201JSONResponse) VisitCreateCollectionResponse(w 
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
 	if response.Headers.Location != nil {
 		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
 	}
@@ -2400,7 +3905,8 @@ func (response CreateCollectiondefaultApplicationProblemPlusJSONResponse) VisitC
 }
 
 type DeleteCollectionRequestObject struct {
-	ID ID `json:"id"`
+	ID     ID `json:"id"`
+	Params DeleteCollectionParams
 }
 
 type DeleteCollectionResponseObject interface {
@@ -2433,25 +3939,52 @@ func (response DeleteCollectiondefaultApplicationProblemPlusJSONResponse) VisitD
 }
 
 type GetCollectionRequestObject struct {
-	ID ID `json:"id"`
+	ID     ID `json:"id"`
+	Params GetCollectionParams
 }
 
 type GetCollectionResponseObject interface {
 	VisitGetCollectionResponse(w http.ResponseWriter) error
 }
 
-type GetCollection200JSONResponse Collection
+type GetCollection200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetCollection200JSONResponse struct {
+	Body    Collection
+	Headers GetCollection200ResponseHeaders
+}
 
 func (response GetCollection200JSONResponse) VisitGetCollectionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type GetCollection304ResponseHeaders struct {
+	ETag *string
+}
+
+type GetCollection304Response struct {
+	Headers GetCollection304ResponseHeaders
+}
+
+func (response GetCollection304Response) VisitGetCollectionResponse(w http.ResponseWriter) error {
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(304)
+	return nil
 }
 
 type GetCollectiondefaultApplicationProblemPlusJSONResponse struct {
@@ -2473,6 +4006,7 @@ func (response GetCollectiondefaultApplicationProblemPlusJSONResponse) VisitGetC
 
 type UpdateCollectionRequestObject struct {
 	ID                                ID `json:"id"`
+	Params                            UpdateCollectionParams
 	JSONBody                          *UpdateCollectionJSONRequestBody
 	ApplicationMergePatchPlusJSONBody *UpdateCollectionApplicationMergePatchPlusJSONRequestBody
 }
@@ -2481,15 +4015,25 @@ type UpdateCollectionResponseObject interface {
 	VisitUpdateCollectionResponse(w http.ResponseWriter) error
 }
 
-type UpdateCollection200JSONResponse Collection
+type UpdateCollection200ResponseHeaders struct {
+	ETag *string
+}
+
+type UpdateCollection200JSONResponse struct {
+	Body    Collection
+	Headers UpdateCollection200ResponseHeaders
+}
 
 func (response UpdateCollection200JSONResponse) VisitUpdateCollectionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
@@ -2501,6 +4045,211 @@ type UpdateCollectiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateCollectiondefaultApplicationProblemPlusJSONResponse) VisitUpdateCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportNDJSONRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type ExportNDJSONResponseObject interface {
+	VisitExportNDJSONResponse(w http.ResponseWriter) error
+}
+
+type ExportNDJSON200ResponseHeaders struct {
+	ContentDisposition string
+}
+
+type ExportNDJSON200ApplicationXNdjsonResponse struct {
+	Body          io.Reader
+	Headers       ExportNDJSON200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ExportNDJSON200ApplicationXNdjsonResponse) VisitExportNDJSONResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type ExportNDJSONdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExportNDJSONdefaultApplicationProblemPlusJSONResponse) VisitExportNDJSONResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportNDJSONRequestObject struct {
+	ID   ID `json:"id"`
+	Body io.Reader
+}
+
+type ImportNDJSONResponseObject interface {
+	VisitImportNDJSONResponse(w http.ResponseWriter) error
+}
+
+type ImportNDJSON200JSONResponse ImportResult
+
+func (response ImportNDJSON200JSONResponse) VisitImportNDJSONResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportNDJSONdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportNDJSONdefaultApplicationProblemPlusJSONResponse) VisitImportNDJSONResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ExportMarkdownRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type ExportMarkdownResponseObject interface {
+	VisitExportMarkdownResponse(w http.ResponseWriter) error
+}
+
+type ExportMarkdown200ResponseHeaders struct {
+	ContentDisposition string
+}
+
+type ExportMarkdown200ApplicationZipResponse struct {
+	Body          io.Reader
+	Headers       ExportMarkdown200ResponseHeaders
+	ContentLength int64
+}
+
+func (response ExportMarkdown200ApplicationZipResponse) VisitExportMarkdownResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/zip")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type ExportMarkdowndefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ExportMarkdowndefaultApplicationProblemPlusJSONResponse) VisitExportMarkdownResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportMarkdownRequestObject struct {
+	ID   ID `json:"id"`
+	Body io.Reader
+}
+
+type ImportMarkdownResponseObject interface {
+	VisitImportMarkdownResponse(w http.ResponseWriter) error
+}
+
+type ImportMarkdown200JSONResponse ImportResult
+
+func (response ImportMarkdown200JSONResponse) VisitImportMarkdownResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ImportMarkdowndefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ImportMarkdowndefaultApplicationProblemPlusJSONResponse) VisitImportMarkdownResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2553,8 +4302,9 @@ func (response ListMembersdefaultApplicationProblemPlusJSONResponse) VisitListMe
 }
 
 type AddMemberRequestObject struct {
-	ID   ID `json:"id"`
-	Body *AddMemberJSONRequestBody
+	ID     ID `json:"id"`
+	Params AddMemberParams
+	Body   *AddMemberJSONRequestBody
 }
 
 type AddMemberResponseObject interface {
@@ -2668,6 +4418,205 @@ func (response UpdateMemberdefaultApplicationProblemPlusJSONResponse) VisitUpdat
 	return err
 }
 
+type ListTagsRequestObject struct {
+	ID     ID `json:"id"`
+	Params ListTagsParams
+}
+
+type ListTagsResponseObject interface {
+	VisitListTagsResponse(w http.ResponseWriter) error
+}
+
+type ListTags200JSONResponse TagList
+
+func (response ListTags200JSONResponse) VisitListTagsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTagsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListTagsdefaultApplicationProblemPlusJSONResponse) VisitListTagsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteTagRequestObject struct {
+	ID    ID    `json:"id"`
+	TagID TagID `json:"tag_id"`
+}
+
+type DeleteTagResponseObject interface {
+	VisitDeleteTagResponse(w http.ResponseWriter) error
+}
+
+type DeleteTag204Response struct {
+}
+
+func (response DeleteTag204Response) VisitDeleteTagResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteTagdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteTagdefaultApplicationProblemPlusJSONResponse) VisitDeleteTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenameTagRequestObject struct {
+	ID                                ID    `json:"id"`
+	TagID                             TagID `json:"tag_id"`
+	JSONBody                          *RenameTagJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *RenameTagApplicationMergePatchPlusJSONRequestBody
+}
+
+type RenameTagResponseObject interface {
+	VisitRenameTagResponse(w http.ResponseWriter) error
+}
+
+type RenameTag200JSONResponse Tag
+
+func (response RenameTag200JSONResponse) VisitRenameTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RenameTagdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RenameTagdefaultApplicationProblemPlusJSONResponse) VisitRenameTagResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MergeTagsRequestObject struct {
+	ID     ID    `json:"id"`
+	TagID  TagID `json:"tag_id"`
+	Params MergeTagsParams
+	Body   *MergeTagsJSONRequestBody
+}
+
+type MergeTagsResponseObject interface {
+	VisitMergeTagsResponse(w http.ResponseWriter) error
+}
+
+type MergeTags200JSONResponse Tag
+
+func (response MergeTags200JSONResponse) VisitMergeTagsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type MergeTagsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response MergeTagsdefaultApplicationProblemPlusJSONResponse) VisitMergeTagsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TransferCollectionRequestObject struct {
+	ID     ID `json:"id"`
+	Params TransferCollectionParams
+	Body   *TransferCollectionJSONRequestBody
+}
+
+type TransferCollectionResponseObject interface {
+	VisitTransferCollectionResponse(w http.ResponseWriter) error
+}
+
+type TransferCollection200JSONResponse Collection
+
+func (response TransferCollection200JSONResponse) VisitTransferCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type TransferCollectiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response TransferCollectiondefaultApplicationProblemPlusJSONResponse) VisitTransferCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListItemsRequestObject struct {
 	Params ListItemsParams
 }
@@ -2708,11 +4657,40 @@ func (response ListItemsdefaultApplicationProblemPlusJSONResponse) VisitListItem
 }
 
 type CreateItemRequestObject struct {
-	Body *CreateItemJSONRequestBody
+	Params CreateItemParams
+	Body   *CreateItemJSONRequestBody
 }
 
 type CreateItemResponseObject interface {
 	VisitCreateItemResponse(w http.ResponseWriter) error
+}
+
+type CreateItem200ResponseHeaders struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateItem200JSONResponse struct {
+	Body    Item
+	Headers CreateItem200ResponseHeaders
+}
+
+func (response CreateItem200JSONResponse) VisitCreateItemResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
 }
 
 type CreateItem201ResponseHeaders struct {
@@ -2749,6 +4727,46 @@ type CreateItemdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response CreateItemdefaultApplicationProblemPlusJSONResponse) VisitCreateItemResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BulkItemsRequestObject struct {
+	Params BulkItemsParams
+	Body   *BulkItemsJSONRequestBody
+}
+
+type BulkItemsResponseObject interface {
+	VisitBulkItemsResponse(w http.ResponseWriter) error
+}
+
+type BulkItems200JSONResponse BulkResult
+
+func (response BulkItems200JSONResponse) VisitBulkItemsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type BulkItemsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response BulkItemsdefaultApplicationProblemPlusJSONResponse) VisitBulkItemsResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -2901,6 +4919,187 @@ type UpdateItemdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateItemdefaultApplicationProblemPlusJSONResponse) VisitUpdateItemResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreItemRequestObject struct {
+	ID     ID `json:"id"`
+	Params RestoreItemParams
+}
+
+type RestoreItemResponseObject interface {
+	VisitRestoreItemResponse(w http.ResponseWriter) error
+}
+
+type RestoreItem200ResponseHeaders struct {
+	ETag *string
+}
+
+type RestoreItem200JSONResponse struct {
+	Body    Item
+	Headers RestoreItem200ResponseHeaders
+}
+
+func (response RestoreItem200JSONResponse) VisitRestoreItemResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreItemdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RestoreItemdefaultApplicationProblemPlusJSONResponse) VisitRestoreItemResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRevisionsRequestObject struct {
+	ID     ID `json:"id"`
+	Params ListRevisionsParams
+}
+
+type ListRevisionsResponseObject interface {
+	VisitListRevisionsResponse(w http.ResponseWriter) error
+}
+
+type ListRevisions200JSONResponse RevisionList
+
+func (response ListRevisions200JSONResponse) VisitListRevisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListRevisionsdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListRevisionsdefaultApplicationProblemPlusJSONResponse) VisitListRevisionsResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevisionRequestObject struct {
+	ID      ID      `json:"id"`
+	Version Version `json:"version"`
+}
+
+type GetRevisionResponseObject interface {
+	VisitGetRevisionResponse(w http.ResponseWriter) error
+}
+
+type GetRevision200JSONResponse RevisionDetail
+
+func (response GetRevision200JSONResponse) VisitGetRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetRevisiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetRevisiondefaultApplicationProblemPlusJSONResponse) VisitGetRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevisionRequestObject struct {
+	ID      ID      `json:"id"`
+	Version Version `json:"version"`
+	Params  RestoreRevisionParams
+}
+
+type RestoreRevisionResponseObject interface {
+	VisitRestoreRevisionResponse(w http.ResponseWriter) error
+}
+
+type RestoreRevision200ResponseHeaders struct {
+	ETag *string
+}
+
+type RestoreRevision200JSONResponse struct {
+	Body    Item
+	Headers RestoreRevision200ResponseHeaders
+}
+
+func (response RestoreRevision200JSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RestoreRevisiondefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RestoreRevisiondefaultApplicationProblemPlusJSONResponse) VisitRestoreRevisionResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -3169,6 +5368,45 @@ func (response SearchdefaultApplicationProblemPlusJSONResponse) VisitSearchRespo
 	return err
 }
 
+type SuggestRequestObject struct {
+	Params SuggestParams
+}
+
+type SuggestResponseObject interface {
+	VisitSuggestResponse(w http.ResponseWriter) error
+}
+
+type Suggest200JSONResponse Suggestions
+
+func (response Suggest200JSONResponse) VisitSuggestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type SuggestdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response SuggestdefaultApplicationProblemPlusJSONResponse) VisitSuggestResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListSessionsRequestObject struct {
 	Params ListSessionsParams
 }
@@ -3352,6 +5590,45 @@ func (response DeleteTokendefaultApplicationProblemPlusJSONResponse) VisitDelete
 	return err
 }
 
+type ListTrashRequestObject struct {
+	Params ListTrashParams
+}
+
+type ListTrashResponseObject interface {
+	VisitListTrashResponse(w http.ResponseWriter) error
+}
+
+type ListTrash200JSONResponse TrashList
+
+func (response ListTrash200JSONResponse) VisitListTrashResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListTrashdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListTrashdefaultApplicationProblemPlusJSONResponse) VisitListTrashResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type ListUsersRequestObject struct {
 	Params ListUsersParams
 }
@@ -3467,6 +5744,18 @@ type StrictServerInterface interface {
 	// UpdateCollection Change a collection (owner)
 	// (PATCH /v1/collections/{id})
 	UpdateCollection(ctx context.Context, request UpdateCollectionRequestObject) (UpdateCollectionResponseObject, error)
+	// ExportNDJSON Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+	// (GET /v1/collections/{id}/items.ndjson)
+	ExportNDJSON(ctx context.Context, request ExportNDJSONRequestObject) (ExportNDJSONResponseObject, error)
+	// ImportNDJSON Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+	// (POST /v1/collections/{id}/items.ndjson)
+	ImportNDJSON(ctx context.Context, request ImportNDJSONRequestObject) (ImportNDJSONResponseObject, error)
+	// ExportMarkdown Export a collection's items as a zip of Markdown files with YAML front matter (viewer)
+	// (GET /v1/collections/{id}/items.zip)
+	ExportMarkdown(ctx context.Context, request ExportMarkdownRequestObject) (ExportMarkdownResponseObject, error)
+	// ImportMarkdown Import items from a zip of Markdown files with YAML front matter into a collection (editor)
+	// (POST /v1/collections/{id}/items.zip)
+	ImportMarkdown(ctx context.Context, request ImportMarkdownRequestObject) (ImportMarkdownResponseObject, error)
 	// ListMembers List a collection's members
 	// (GET /v1/collections/{id}/members)
 	ListMembers(ctx context.Context, request ListMembersRequestObject) (ListMembersResponseObject, error)
@@ -3479,12 +5768,30 @@ type StrictServerInterface interface {
 	// UpdateMember Change a member's role (owner)
 	// (PATCH /v1/collections/{id}/members/{user_id})
 	UpdateMember(ctx context.Context, request UpdateMemberRequestObject) (UpdateMemberResponseObject, error)
-	// ListItems List items, newest first
+	// ListTags List a collection's tags, by name
+	// (GET /v1/collections/{id}/tags)
+	ListTags(ctx context.Context, request ListTagsRequestObject) (ListTagsResponseObject, error)
+	// DeleteTag Delete a tag (editor)
+	// (DELETE /v1/collections/{id}/tags/{tag_id})
+	DeleteTag(ctx context.Context, request DeleteTagRequestObject) (DeleteTagResponseObject, error)
+	// RenameTag Rename a tag (editor)
+	// (PATCH /v1/collections/{id}/tags/{tag_id})
+	RenameTag(ctx context.Context, request RenameTagRequestObject) (RenameTagResponseObject, error)
+	// MergeTags Merge other tags into this one (editor)
+	// (POST /v1/collections/{id}/tags/{tag_id}/merge)
+	MergeTags(ctx context.Context, request MergeTagsRequestObject) (MergeTagsResponseObject, error)
+	// TransferCollection Hand a collection over to another owner (owner)
+	// (POST /v1/collections/{id}/transfer)
+	TransferCollection(ctx context.Context, request TransferCollectionRequestObject) (TransferCollectionResponseObject, error)
+	// ListItems List items
 	// (GET /v1/items)
 	ListItems(ctx context.Context, request ListItemsRequestObject) (ListItemsResponseObject, error)
 	// CreateItem Create an item (editor)
 	// (POST /v1/items)
 	CreateItem(ctx context.Context, request CreateItemRequestObject) (CreateItemResponseObject, error)
+	// BulkItems Create, change and delete up to 500 items (editor)
+	// (POST /v1/items/bulk)
+	BulkItems(ctx context.Context, request BulkItemsRequestObject) (BulkItemsResponseObject, error)
 	// DeleteItem Delete an item (editor)
 	// (DELETE /v1/items/{id})
 	DeleteItem(ctx context.Context, request DeleteItemRequestObject) (DeleteItemResponseObject, error)
@@ -3494,6 +5801,18 @@ type StrictServerInterface interface {
 	// UpdateItem Change an item (editor)
 	// (PATCH /v1/items/{id})
 	UpdateItem(ctx context.Context, request UpdateItemRequestObject) (UpdateItemResponseObject, error)
+	// RestoreItem Take an item out of the trash (editor)
+	// (POST /v1/items/{id}/restore)
+	RestoreItem(ctx context.Context, request RestoreItemRequestObject) (RestoreItemResponseObject, error)
+	// ListRevisions List who changed what of an item and when, newest first
+	// (GET /v1/items/{id}/revisions)
+	ListRevisions(ctx context.Context, request ListRevisionsRequestObject) (ListRevisionsResponseObject, error)
+	// GetRevision Get an item as it was at a version
+	// (GET /v1/items/{id}/revisions/{version})
+	GetRevision(ctx context.Context, request GetRevisionRequestObject) (GetRevisionResponseObject, error)
+	// RestoreRevision Make an item as it was at a version (editor)
+	// (POST /v1/items/{id}/revisions/{version}/restore)
+	RestoreRevision(ctx context.Context, request RestoreRevisionRequestObject) (RestoreRevisionResponseObject, error)
 	// ListJobs List jobs, newest first
 	// (GET /v1/jobs)
 	ListJobs(ctx context.Context, request ListJobsRequestObject) (ListJobsResponseObject, error)
@@ -3512,6 +5831,9 @@ type StrictServerInterface interface {
 	// Search Search the caller's items
 	// (GET /v1/search)
 	Search(ctx context.Context, request SearchRequestObject) (SearchResponseObject, error)
+	// Suggest Complete what is being typed
+	// (GET /v1/search/suggest)
+	Suggest(ctx context.Context, request SuggestRequestObject) (SuggestResponseObject, error)
 	// ListSessions List the caller's sessions, newest first
 	// (GET /v1/sessions)
 	ListSessions(ctx context.Context, request ListSessionsRequestObject) (ListSessionsResponseObject, error)
@@ -3527,6 +5849,9 @@ type StrictServerInterface interface {
 	// DeleteToken Delete one of the caller's API tokens, at once
 	// (DELETE /v1/tokens/{id})
 	DeleteToken(ctx context.Context, request DeleteTokenRequestObject) (DeleteTokenResponseObject, error)
+	// ListTrash List deleted items, newest deletion first
+	// (GET /v1/trash)
+	ListTrash(ctx context.Context, request ListTrashRequestObject) (ListTrashResponseObject, error)
 	// ListUsers List all accounts, newest first (platform admin)
 	// (GET /v1/users)
 	ListUsers(ctx context.Context, request ListUsersRequestObject) (ListUsersResponseObject, error)
@@ -3837,8 +6162,10 @@ func (sh *strictHandler) ListCollections(ctx *gin.Context, params ListCollection
 }
 
 // CreateCollection operation middleware
-func (sh *strictHandler) CreateCollection(ctx *gin.Context) {
+func (sh *strictHandler) CreateCollection(ctx *gin.Context, params CreateCollectionParams) {
 	var request CreateCollectionRequestObject
+
+	request.Params = params
 
 	var body CreateCollectionJSONRequestBody
 	var err error
@@ -3879,10 +6206,11 @@ func (sh *strictHandler) CreateCollection(ctx *gin.Context) {
 }
 
 // DeleteCollection operation middleware
-func (sh *strictHandler) DeleteCollection(ctx *gin.Context, id ID) {
+func (sh *strictHandler) DeleteCollection(ctx *gin.Context, id ID, params DeleteCollectionParams) {
 	var request DeleteCollectionRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.DeleteCollection(ctx, request.(DeleteCollectionRequestObject))
@@ -3905,10 +6233,11 @@ func (sh *strictHandler) DeleteCollection(ctx *gin.Context, id ID) {
 }
 
 // GetCollection operation middleware
-func (sh *strictHandler) GetCollection(ctx *gin.Context, id ID) {
+func (sh *strictHandler) GetCollection(ctx *gin.Context, id ID, params GetCollectionParams) {
 	var request GetCollectionRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetCollection(ctx, request.(GetCollectionRequestObject))
@@ -3931,10 +6260,11 @@ func (sh *strictHandler) GetCollection(ctx *gin.Context, id ID) {
 }
 
 // UpdateCollection operation middleware
-func (sh *strictHandler) UpdateCollection(ctx *gin.Context, id ID) {
+func (sh *strictHandler) UpdateCollection(ctx *gin.Context, id ID, params UpdateCollectionParams) {
 	var request UpdateCollectionRequestObject
 
 	request.ID = id
+	request.Params = params
 	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/json") {
 
 		var body UpdateCollectionJSONRequestBody
@@ -3998,6 +6328,114 @@ func (sh *strictHandler) UpdateCollection(ctx *gin.Context, id ID) {
 	}
 }
 
+// ExportNDJSON operation middleware
+func (sh *strictHandler) ExportNDJSON(ctx *gin.Context, id ID) {
+	var request ExportNDJSONRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExportNDJSON(ctx, request.(ExportNDJSONRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExportNDJSON")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ExportNDJSONResponseObject); ok {
+		if err := validResponse.VisitExportNDJSONResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ImportNDJSON operation middleware
+func (sh *strictHandler) ImportNDJSON(ctx *gin.Context, id ID) {
+	var request ImportNDJSONRequestObject
+
+	request.ID = id
+
+	request.Body = ctx.Request.Body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportNDJSON(ctx, request.(ImportNDJSONRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportNDJSON")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ImportNDJSONResponseObject); ok {
+		if err := validResponse.VisitImportNDJSONResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ExportMarkdown operation middleware
+func (sh *strictHandler) ExportMarkdown(ctx *gin.Context, id ID) {
+	var request ExportMarkdownRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ExportMarkdown(ctx, request.(ExportMarkdownRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ExportMarkdown")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ExportMarkdownResponseObject); ok {
+		if err := validResponse.VisitExportMarkdownResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ImportMarkdown operation middleware
+func (sh *strictHandler) ImportMarkdown(ctx *gin.Context, id ID) {
+	var request ImportMarkdownRequestObject
+
+	request.ID = id
+
+	request.Body = ctx.Request.Body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ImportMarkdown(ctx, request.(ImportMarkdownRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ImportMarkdown")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ImportMarkdownResponseObject); ok {
+		if err := validResponse.VisitImportMarkdownResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListMembers operation middleware
 func (sh *strictHandler) ListMembers(ctx *gin.Context, id ID, params ListMembersParams) {
 	var request ListMembersRequestObject
@@ -4026,10 +6464,11 @@ func (sh *strictHandler) ListMembers(ctx *gin.Context, id ID, params ListMembers
 }
 
 // AddMember operation middleware
-func (sh *strictHandler) AddMember(ctx *gin.Context, id ID) {
+func (sh *strictHandler) AddMember(ctx *gin.Context, id ID, params AddMemberParams) {
 	var request AddMemberRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	var body AddMemberJSONRequestBody
 	var err error
@@ -4165,6 +6604,220 @@ func (sh *strictHandler) UpdateMember(ctx *gin.Context, id ID, userID openapi_ty
 	}
 }
 
+// ListTags operation middleware
+func (sh *strictHandler) ListTags(ctx *gin.Context, id ID, params ListTagsParams) {
+	var request ListTagsRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTags(ctx, request.(ListTagsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTags")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListTagsResponseObject); ok {
+		if err := validResponse.VisitListTagsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteTag operation middleware
+func (sh *strictHandler) DeleteTag(ctx *gin.Context, id ID, tagID TagID) {
+	var request DeleteTagRequestObject
+
+	request.ID = id
+	request.TagID = tagID
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteTag(ctx, request.(DeleteTagRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteTag")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeleteTagResponseObject); ok {
+		if err := validResponse.VisitDeleteTagResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RenameTag operation middleware
+func (sh *strictHandler) RenameTag(ctx *gin.Context, id ID, tagID TagID) {
+	var request RenameTagRequestObject
+
+	request.ID = id
+	request.TagID = tagID
+	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/json") {
+
+		var body RenameTagJSONRequestBody
+		var err error
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = ctx.ShouldBindJSON(&body)
+		} else if binding.Validator != nil {
+			// ShouldBindJSON runs the struct validator after decoding; keep that.
+			err = binding.Validator.ValidateStruct(&body)
+		}
+		if err != nil {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/merge-patch+json") {
+
+		var body RenameTagApplicationMergePatchPlusJSONRequestBody
+		var err error
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = ctx.ShouldBindJSON(&body)
+		} else if binding.Validator != nil {
+			// ShouldBindJSON runs the struct validator after decoding; keep that.
+			err = binding.Validator.ValidateStruct(&body)
+		}
+		if err != nil {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RenameTag(ctx, request.(RenameTagRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RenameTag")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RenameTagResponseObject); ok {
+		if err := validResponse.VisitRenameTagResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// MergeTags operation middleware
+func (sh *strictHandler) MergeTags(ctx *gin.Context, id ID, tagID TagID, params MergeTagsParams) {
+	var request MergeTagsRequestObject
+
+	request.ID = id
+	request.TagID = tagID
+	request.Params = params
+
+	var body MergeTagsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.MergeTags(ctx, request.(MergeTagsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "MergeTags")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(MergeTagsResponseObject); ok {
+		if err := validResponse.VisitMergeTagsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// TransferCollection operation middleware
+func (sh *strictHandler) TransferCollection(ctx *gin.Context, id ID, params TransferCollectionParams) {
+	var request TransferCollectionRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	var body TransferCollectionJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.TransferCollection(ctx, request.(TransferCollectionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "TransferCollection")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(TransferCollectionResponseObject); ok {
+		if err := validResponse.VisitTransferCollectionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListItems operation middleware
 func (sh *strictHandler) ListItems(ctx *gin.Context, params ListItemsParams) {
 	var request ListItemsRequestObject
@@ -4192,8 +6845,10 @@ func (sh *strictHandler) ListItems(ctx *gin.Context, params ListItemsParams) {
 }
 
 // CreateItem operation middleware
-func (sh *strictHandler) CreateItem(ctx *gin.Context) {
+func (sh *strictHandler) CreateItem(ctx *gin.Context, params CreateItemParams) {
 	var request CreateItemRequestObject
+
+	request.Params = params
 
 	var body CreateItemJSONRequestBody
 	var err error
@@ -4226,6 +6881,50 @@ func (sh *strictHandler) CreateItem(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(CreateItemResponseObject); ok {
 		if err := validResponse.VisitCreateItemResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// BulkItems operation middleware
+func (sh *strictHandler) BulkItems(ctx *gin.Context, params BulkItemsParams) {
+	var request BulkItemsRequestObject
+
+	request.Params = params
+
+	var body BulkItemsJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.BulkItems(ctx, request.(BulkItemsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "BulkItems")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(BulkItemsResponseObject); ok {
+		if err := validResponse.VisitBulkItemsResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -4349,6 +7048,115 @@ func (sh *strictHandler) UpdateItem(ctx *gin.Context, id ID, params UpdateItemPa
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(UpdateItemResponseObject); ok {
 		if err := validResponse.VisitUpdateItemResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreItem operation middleware
+func (sh *strictHandler) RestoreItem(ctx *gin.Context, id ID, params RestoreItemParams) {
+	var request RestoreItemRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreItem(ctx, request.(RestoreItemRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreItem")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RestoreItemResponseObject); ok {
+		if err := validResponse.VisitRestoreItemResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListRevisions operation middleware
+func (sh *strictHandler) ListRevisions(ctx *gin.Context, id ID, params ListRevisionsParams) {
+	var request ListRevisionsRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListRevisions(ctx, request.(ListRevisionsRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListRevisions")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListRevisionsResponseObject); ok {
+		if err := validResponse.VisitListRevisionsResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetRevision operation middleware
+func (sh *strictHandler) GetRevision(ctx *gin.Context, id ID, version Version) {
+	var request GetRevisionRequestObject
+
+	request.ID = id
+	request.Version = version
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetRevision(ctx, request.(GetRevisionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetRevision")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetRevisionResponseObject); ok {
+		if err := validResponse.VisitGetRevisionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RestoreRevision operation middleware
+func (sh *strictHandler) RestoreRevision(ctx *gin.Context, id ID, version Version, params RestoreRevisionParams) {
+	var request RestoreRevisionRequestObject
+
+	request.ID = id
+	request.Version = version
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RestoreRevision(ctx, request.(RestoreRevisionRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RestoreRevision")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RestoreRevisionResponseObject); ok {
+		if err := validResponse.VisitRestoreRevisionResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -4544,6 +7352,32 @@ func (sh *strictHandler) Search(ctx *gin.Context, params SearchParams) {
 	}
 }
 
+// Suggest operation middleware
+func (sh *strictHandler) Suggest(ctx *gin.Context, params SuggestParams) {
+	var request SuggestRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.Suggest(ctx, request.(SuggestRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "Suggest")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(SuggestResponseObject); ok {
+		if err := validResponse.VisitSuggestResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // ListSessions operation middleware
 func (sh *strictHandler) ListSessions(ctx *gin.Context, params ListSessionsParams) {
 	var request ListSessionsRequestObject
@@ -4683,6 +7517,32 @@ func (sh *strictHandler) DeleteToken(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(DeleteTokenResponseObject); ok {
 		if err := validResponse.VisitDeleteTokenResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListTrash operation middleware
+func (sh *strictHandler) ListTrash(ctx *gin.Context, params ListTrashParams) {
+	var request ListTrashRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListTrash(ctx, request.(ListTrashRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListTrash")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListTrashResponseObject); ok {
+		if err := validResponse.VisitListTrashResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

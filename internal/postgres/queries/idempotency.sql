@@ -1,0 +1,17 @@
+-- name: ClaimIdempotencyKey :execrows
+-- No row: the key was used, and its answer is there. Waits for a transaction that is using it just now. An old key can be used anew.
+INSERT INTO idempotency_keys AS k (principal, key, request_hash, status, header, body)
+VALUES (@principal, @key, @request_hash, 0, '{}', '')
+ON CONFLICT (principal, key) DO UPDATE SET request_hash = excluded.request_hash, created_at = now()
+WHERE k.created_at < @expired_before::timestamptz;
+
+-- name: StoreIdempotentAnswer :exec
+UPDATE idempotency_keys SET status = @status, header = @header, body = @body WHERE principal = @principal AND key = @key;
+
+-- name: GetIdempotentAnswer :one
+SELECT request_hash, status, header, body FROM idempotency_keys WHERE principal = @principal AND key = @key;
+
+-- name: PruneIdempotencyKeys :execrows
+DELETE FROM idempotency_keys WHERE (principal, key) IN (
+    SELECT k.principal, k.key FROM idempotency_keys k WHERE k.created_at < @expired_before::timestamptz ORDER BY k.created_at LIMIT @batch_size
+);
