@@ -37,7 +37,7 @@ func (s *server) ListAuditEvents(ctx context.Context, request gen.ListAuditEvent
 	}
 	if more {
 		last := rows[len(rows)-1]
-		out.NextCursor, err = s.cursors.encode(position{Time: last.OccurredAt.UTC(), ID: last.EventID}, scope...)
+		out.NextCursor, err = s.next(ctx, position{Time: last.OccurredAt.UTC(), ID: last.EventID}, scope...)
 	}
 	return out, err
 }

@@ -72,7 +72,7 @@ func (s *server) ListCollections(ctx context.Context, request gen.ListCollection
 		out.Items[i] = collectionBody(db.GetCollectionRow(row))
 	}
 	if more {
-		out.NextCursor, err = s.cursors.encode(position{ID: rows[len(rows)-1].ID}, "collections", p.id())
+		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].ID}, "collections", p.id())
 	}
 	return out, err
 }

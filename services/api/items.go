@@ -58,7 +58,7 @@ func (s *server) ListItems(ctx context.Context, request gen.ListItemsRequestObje
 		out.Items[i] = summaryBody(row)
 	}
 	if more {
-		out.NextCursor, err = s.cursors.encode(position{ID: rows[len(rows)-1].ID}, scope...)
+		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].ID}, scope...)
 	}
 	return out, err
 }

@@ -97,7 +97,7 @@ func (s *server) ListJobs(ctx context.Context, request gen.ListJobsRequestObject
 		}
 	}
 	if more {
-		out.NextCursor, err = s.cursors.encode(position{ID: rows[len(rows)-1].ID}, scope...)
+		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].ID}, scope...)
 	}
 	return out, err
 }

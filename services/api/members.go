@@ -34,7 +34,7 @@ func (s *server) ListMembers(ctx context.Context, request gen.ListMembersRequest
 		out.Items[i] = memberBody(db.GetMemberRow(row))
 	}
 	if more {
-		out.NextCursor, err = s.cursors.encode(position{ID: rows[len(rows)-1].UserID}, "members", request.ID)
+		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].UserID}, "members", request.ID)
 	}
 	return out, err
 }

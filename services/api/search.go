@@ -51,7 +51,7 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	}
 	out := gen.Search200JSONResponse{Items: hits, Total: page.Total, Degraded: page.Degraded, Facets: facetBodies(page)}
 	if page.NextCursor != "" {
-		out.NextCursor, err = s.cursors.encode(position{Inner: page.NextCursor}, scope...)
+		out.NextCursor, err = s.next(ctx, position{Inner: page.NextCursor}, scope...)
 	}
 	return out, err
 }

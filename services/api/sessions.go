@@ -166,7 +166,7 @@ func (s *server) ListSessions(ctx context.Context, request gen.ListSessionsReque
 		}
 	}
 	if more {
-		out.NextCursor, err = s.cursors.encode(position{ID: rows[len(rows)-1].ID}, "sessions", p.id())
+		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].ID}, "sessions", p.id())
 	}
 	return out, err
 }

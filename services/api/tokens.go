@@ -98,7 +98,7 @@ func (s *server) ListTokens(ctx context.Context, request gen.ListTokensRequestOb
 		out.Items[i] = tokenBody(row)
 	}
 	if more {
-		out.NextCursor, err = s.cursors.encode(position{ID: rows[len(rows)-1].ID}, "tokens", p.id())
+		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].ID}, "tokens", p.id())
 	}
 	return out, err
 }

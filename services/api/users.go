@@ -41,7 +41,7 @@ func (s *server) ListUsers(ctx context.Context, request gen.ListUsersRequestObje
 		out.Items[i] = accountBody(row)
 	}
 	if more {
-		out.NextCursor, err = s.cursors.encode(position{ID: rows[len(rows)-1].ID}, "users")
+		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].ID}, "users")
 	}
 	return out, err
 }
