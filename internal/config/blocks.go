@@ -86,6 +86,19 @@ func (c *Elasticsearch) Validate() []error {
 	return errs
 }
 
+// Trash says how long deleted items can be restored.
+type Trash struct {
+	Retention time.Duration `env:"TRASH_RETENTION" envDefault:"720h" help:"how long deleted items stay in the trash"`
+}
+
+// Validate implements Validator.
+func (c *Trash) Validate() []error {
+	if c.Retention <= 0 {
+		return []error{fmt.Errorf("TRASH_RETENTION=%s is not usable: want more than 0s", c.Retention)}
+	}
+	return nil
+}
+
 // Ops says where a role answers probes and metrics, and how long its drain may take.
 type Ops struct {
 	Addr            string        `env:"OPS_ADDR" envDefault:":9090" help:"address of /livez, /readyz and /metrics"`

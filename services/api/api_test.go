@@ -25,6 +25,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 	"github.com/atlas-platform/atlas/internal/search"
@@ -33,7 +34,10 @@ import (
 	"github.com/atlas-platform/atlas/services/api"
 )
 
-const testPassword = "correct horse battery"
+const (
+	testPassword   = "correct horse battery"
+	trashRetention = 720 * time.Hour
+)
 
 // testBundle is one API over a database of its own.
 type testBundle struct {
@@ -65,7 +69,8 @@ func setupWith(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher, configur
 	var err error
 	_, b.key, err = ed25519.GenerateKey(nil)
 	require.NoError(t, err)
-	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute, RefreshTTL: time.Hour}
+	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute, RefreshTTL: time.Hour,
+		Trash: config.Trash{Retention: trashRetention}}
 	for _, configure := range configure {
 		configure(&cfg)
 	}

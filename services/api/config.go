@@ -35,6 +35,7 @@ type Config struct {
 	RefreshTTL      time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" help:"how long a session lasts without being refreshed"`
 	TrustedProxies  []string      `env:"TRUSTED_PROXIES" envSeparator:"," help:"comma-separated CIDRs whose X-Forwarded-For is believed"`
 	Registration    string        `env:"REGISTRATION" envDefault:"open" help:"open or closed: whether anybody may create an account"`
+	Trash           config.Trash
 }
 
 // Validate implements config.Validator.

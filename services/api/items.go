@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/url"
 	"slices"
@@ -145,7 +144,7 @@ func searchState(version, indexed int64) gen.SearchState {
 
 func itemBody(row db.GetItemRow) gen.Item {
 	return gen.Item{
-		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, SourceURL: row.SourceUrl, Tags: row.Tags, Metadata: json.RawMessage(`{}`),
+		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, SourceURL: row.SourceUrl, Tags: row.Tags, Metadata: row.Metadata,
 		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion), MyRole: gen.Role(row.Role),
 		CreatedBy: row.CreatedBy, UpdatedBy: row.UpdatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}

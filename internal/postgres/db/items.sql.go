@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/google/uuid"
@@ -20,8 +21,8 @@ WITH target AS (
     WHERE c.id = $2 AND c.deleted_at IS NULL
     FOR SHARE OF c
 ), created AS (
-    INSERT INTO items (id, collection_id, title, content, source_url, created_by, updated_by, created_at, updated_at)
-    SELECT $3, target.id, $4, $5, $6, $1, $1, $7, $7
+    INSERT INTO items (id, collection_id, title, content, source_url, metadata, created_by, updated_by, created_at, updated_at)
+    SELECT $3, target.id, $4, $5, $6, $7, $1, $1, $8, $8
     FROM target WHERE target.role IN ('owner', 'editor')
 )
 SELECT target.role FROM target
@@ -34,6 +35,7 @@ type CreateItemParams struct {
 	Title        string
 	Content      string
 	SourceUrl    *string
+	Metadata     json.RawMessage
 	CreatedAt    time.Time
 }
 
@@ -47,6 +49,7 @@ func (q *Queries) CreateItem(ctx context.Context, arg CreateItemParams) (string,
 		arg.Title,
 		arg.Content,
 		arg.SourceUrl,
+		arg.Metadata,
 		arg.CreatedAt,
 	)
 	var role string
@@ -132,7 +135,8 @@ func (q *Queries) DeleteItemsOfCollection(ctx context.Context, arg DeleteItemsOf
 }
 
 const getItem = `-- name: GetItem :one
-SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at, m.role,
+SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at,
+       m.role,
        ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags,
        coalesce(s.indexed_version, 0)::bigint AS indexed_version
 FROM items i
@@ -148,6 +152,7 @@ type GetItemRow struct {
 	Title          string
 	Content        string
 	SourceUrl      *string
+	Metadata       json.RawMessage
 	Version        int64
 	CreatedBy      uuid.UUID
 	UpdatedBy      uuid.UUID
@@ -168,6 +173,7 @@ func (q *Queries) GetItem(ctx context.Context, userID uuid.UUID, iD uuid.UUID) (
 		&i.Title,
 		&i.Content,
 		&i.SourceUrl,
+		&i.Metadata,
 		&i.Version,
 		&i.CreatedBy,
 		&i.UpdatedBy,
@@ -470,9 +476,9 @@ func (q *Queries) TouchItem(ctx context.Context, updatedBy uuid.UUID, updatedAt 
 }
 
 const updateItem = `-- name: UpdateItem :one
-UPDATE items SET title = $1, content = $2, source_url = $3, version = version + 1,
-       updated_by = $4, updated_at = $5
-WHERE id = $6
+UPDATE items SET title = $1, content = $2, source_url = $3, metadata = $4,
+       version = version + 1, updated_by = $5, updated_at = $6
+WHERE id = $7
 RETURNING version
 `
 
@@ -480,6 +486,7 @@ type UpdateItemParams struct {
 	Title     string
 	Content   string
 	SourceUrl *string
+	Metadata  json.RawMessage
 	UpdatedBy uuid.UUID
 	UpdatedAt time.Time
 	ID        uuid.UUID
@@ -490,6 +497,7 @@ func (q *Queries) UpdateItem(ctx context.Context, arg UpdateItemParams) (int64, 
 		arg.Title,
 		arg.Content,
 		arg.SourceUrl,
+		arg.Metadata,
 		arg.UpdatedBy,
 		arg.UpdatedAt,
 		arg.ID,

@@ -8,8 +8,8 @@ WITH target AS (
     WHERE c.id = @collection_id AND c.deleted_at IS NULL
     FOR SHARE OF c
 ), created AS (
-    INSERT INTO items (id, collection_id, title, content, source_url, created_by, updated_by, created_at, updated_at)
-    SELECT @id, target.id, @title, @content, sqlc.narg(source_url), @user_id, @user_id, @created_at, @created_at
+    INSERT INTO items (id, collection_id, title, content, source_url, metadata, created_by, updated_by, created_at, updated_at)
+    SELECT @id, target.id, @title, @content, sqlc.narg(source_url), @metadata, @user_id, @user_id, @created_at, @created_at
     FROM target WHERE target.role IN ('owner', 'editor')
 )
 SELECT target.role FROM target;
@@ -36,7 +36,8 @@ ON CONFLICT DO NOTHING;
 
 -- name: GetItem :one
 -- No row: it does not exist, or the user is no member of its collection.
-SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at, m.role,
+SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at,
+       m.role,
        ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags,
        coalesce(s.indexed_version, 0)::bigint AS indexed_version
 FROM items i
@@ -53,8 +54,8 @@ WHERE i.id = @id AND i.deleted_at IS NULL
 FOR NO KEY UPDATE OF i;
 
 -- name: UpdateItem :one
-UPDATE items SET title = @title, content = @content, source_url = sqlc.narg(source_url), version = version + 1,
-       updated_by = @updated_by, updated_at = @updated_at
+UPDATE items SET title = @title, content = @content, source_url = sqlc.narg(source_url), metadata = @metadata,
+       version = version + 1, updated_by = @updated_by, updated_at = @updated_at
 WHERE id = @id
 RETURNING version;
 
