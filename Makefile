@@ -7,6 +7,7 @@ INSTANCE ?= dev
 DEVENV := bin/devenv
 TOOL := go tool -modfile=hack/tools/go.mod
 LINT := go tool -modfile=hack/tools/lint/go.mod golangci-lint
+SPEC := services/api/openapi
 GOTESTFLAGS ?=
 
 # The same for every build, so that programs, images and tests share what is compiled: -trimpath and cgo change all of it.
@@ -48,8 +49,17 @@ test-unit: ## Run the tests that need no server
 	@go test -short $(GOTESTFLAGS) ./...
 
 .PHONY: lint
-lint: ## Run the linters
+lint: lint-spec ## Run the linters
 	@$(LINT) run
+
+.PHONY: lint-spec
+lint-spec: ## Lint the OpenAPI document, and compare it with its baseline: a change that breaks clients fails
+	@go -C hack/tools/openapi run ./lint rules.yaml $(CURDIR)/$(SPEC).yaml
+	@go tool -modfile=hack/tools/openapi/go.mod oasdiff breaking --fail-on WARN $(SPEC).baseline.yaml $(SPEC).yaml
+
+.PHONY: spec-baseline
+spec-baseline: ## Accept the OpenAPI document as it is as the new baseline, breaking changes and all
+	@cp $(SPEC).yaml $(SPEC).baseline.yaml
 
 .PHONY: format
 format: ## Format the code

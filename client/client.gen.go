@@ -875,10 +875,16 @@ type TooManyAttempts = Problem
 
 // ListAuditEventsParams defines parameters for ListAuditEvents.
 type ListAuditEventsParams struct {
-	CollectionID *CollectionID       `form:"collection_id,omitempty" json:"collection_id,omitempty"`
-	EntityID     *openapi_types.UUID `form:"entity_id,omitempty" json:"entity_id,omitempty"`
-	ActorUserID  *openapi_types.UUID `form:"actor_user_id,omitempty" json:"actor_user_id,omitempty"`
-	EventType    *string             `form:"event_type,omitempty" json:"event_type,omitempty"`
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
+	// EntityID Only events about this item, collection, membership or job.
+	EntityID *openapi_types.UUID `form:"entity_id,omitempty" json:"entity_id,omitempty"`
+
+	// ActorUserID Only what this user did.
+	ActorUserID *openapi_types.UUID `form:"actor_user_id,omitempty" json:"actor_user_id,omitempty"`
+
+	// EventType Only events of this type, `ItemCreated` for example.
+	EventType *string `form:"event_type,omitempty" json:"event_type,omitempty"`
 
 	// From Not before this moment.
 	From *time.Time `form:"from,omitempty" json:"from,omitempty"`
@@ -1115,6 +1121,7 @@ type SearchParams struct {
 
 // SuggestParams defines parameters for Suggest.
 type SuggestParams struct {
+	// Q What was typed so far.
 	Q            string        `form:"q" json:"q"`
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
