@@ -199,25 +199,6 @@ func saveItem(ctx context.Context, q *db.Queries, row *db.GetItemRow, changed []
 	return nil
 }
 
-func setTags(ctx context.Context, q *db.Queries, row db.GetItemRow) error {
-	ids := make([]uuid.UUID, len(row.Tags))
-	for i := range ids {
-		var err error
-		if ids[i], err = newID(); err != nil {
-			return err
-		}
-	}
-	if len(ids) > 0 {
-		if err := q.CreateTags(ctx, row.CollectionID, ids, row.Tags); err != nil {
-			return fmt.Errorf("create tags: %w", err)
-		}
-	}
-	if err := q.SetItemTags(ctx, row.ID, row.CollectionID, row.Tags); err != nil {
-		return fmt.Errorf("set the item's tags: %w", err)
-	}
-	return nil
-}
-
 func emitItem(ctx context.Context, q *db.Queries, eventType event.Type, row db.GetItemRow, changed []string) error {
 	return emit(ctx, q, eventType, itemEntity(row.ID, row.CollectionID), row.UpdatedAt, event.ItemData{
 		ItemID: row.ID, CollectionID: row.CollectionID, EntityVersion: row.Version, ChangedFields: changed, SourceURL: row.SourceUrl,

@@ -57,21 +57,6 @@ func (q *Queries) CreateItem(ctx context.Context, arg CreateItemParams) (string,
 	return role, err
 }
 
-const createTags = `-- name: CreateTags :exec
-INSERT INTO tags (id, collection_id, name)
-SELECT wanted.id, $1, wanted.name
-FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS name) AS wanted
-WHERE NOT EXISTS (SELECT 1 FROM tags t WHERE t.collection_id = $1 AND t.name = wanted.name)
-ORDER BY wanted.name
-ON CONFLICT (collection_id, name) DO NOTHING
-`
-
-// In the order of their names, so that two writers that make the same tags cannot deadlock.
-func (q *Queries) CreateTags(ctx context.Context, collectionID uuid.UUID, ids []uuid.UUID, names []string) error {
-	_, err := q.db.Exec(ctx, createTags, collectionID, ids, names)
-	return err
-}
-
 const deleteItem = `-- name: DeleteItem :one
 UPDATE items SET deleted_at = $1, version = version + 1, updated_by = $2, updated_at = $1
 WHERE id = $3
@@ -442,23 +427,6 @@ func (q *Queries) LockItem(ctx context.Context, iD uuid.UUID, userID uuid.UUID) 
 	var id uuid.UUID
 	err := row.Scan(&id)
 	return id, err
-}
-
-const setItemTags = `-- name: SetItemTags :exec
-WITH wanted AS (
-    SELECT t.id FROM tags t WHERE t.collection_id = $2 AND t.name = ANY($3::text[])
-), removed AS (
-    DELETE FROM item_tags it WHERE it.item_id = $1 AND it.tag_id NOT IN (SELECT wanted.id FROM wanted)
-)
-INSERT INTO item_tags (item_id, tag_id)
-SELECT $1, wanted.id FROM wanted
-ON CONFLICT DO NOTHING
-`
-
-// After CreateTags, as a statement of its own: it must see tags that another transaction committed meanwhile.
-func (q *Queries) SetItemTags(ctx context.Context, itemID uuid.UUID, collectionID uuid.UUID, names []string) error {
-	_, err := q.db.Exec(ctx, setItemTags, itemID, collectionID, names)
-	return err
 }
 
 const touchItem = `-- name: TouchItem :one

@@ -14,26 +14,6 @@ WITH target AS (
 )
 SELECT target.role FROM target;
 
--- name: CreateTags :exec
--- In the order of their names, so that two writers that make the same tags cannot deadlock.
-INSERT INTO tags (id, collection_id, name)
-SELECT wanted.id, @collection_id, wanted.name
-FROM (SELECT unnest(@ids::uuid[]) AS id, unnest(@names::text[]) AS name) AS wanted
-WHERE NOT EXISTS (SELECT 1 FROM tags t WHERE t.collection_id = @collection_id AND t.name = wanted.name)
-ORDER BY wanted.name
-ON CONFLICT (collection_id, name) DO NOTHING;
-
--- name: SetItemTags :exec
--- After CreateTags, as a statement of its own: it must see tags that another transaction committed meanwhile.
-WITH wanted AS (
-    SELECT t.id FROM tags t WHERE t.collection_id = @collection_id AND t.name = ANY(@names::text[])
-), removed AS (
-    DELETE FROM item_tags it WHERE it.item_id = @item_id AND it.tag_id NOT IN (SELECT wanted.id FROM wanted)
-)
-INSERT INTO item_tags (item_id, tag_id)
-SELECT @item_id, wanted.id FROM wanted
-ON CONFLICT DO NOTHING;
-
 -- name: GetItem :one
 -- No row: it does not exist, or the user is no member of its collection.
 SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at,
