@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"time"
+)
+
+// options are the command's flags.
+type options struct {
+	atlas       string
+	python      string
+	rounds      int
+	length      time.Duration
+	connections int
+	items       int
+	scaleTo     int
+	exported    int
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	var o options
+	flag.StringVar(&o.atlas, "atlas", "bin/atlas", "the program to measure")
+	flag.StringVar(&o.python, "python", "", "a Python with bench/fastapi/requirements.txt installed; empty leaves the rival out")
+	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each measurement, interleaved; the median counts")
+	flag.DurationVar(&o.length, "length", 3*time.Second, "length of a round")
+	flag.IntVar(&o.connections, "connections", 32, "connections of the throughput measurements; latencies are measured with 4")
+	flag.IntVar(&o.items, "items", 10_000, "items that are there when it starts")
+	flag.IntVar(&o.scaleTo, "scale", 1_000_000, "items at which the list page is measured again; 0 leaves it out")
+	flag.IntVar(&o.exported, "export", 100_000, "items of the export; 0 leaves it out")
+	flag.Parse()
+	if o.rounds < 1 || o.connections < 1 || o.items < 1_000 {
+		return errors.New("want at least 1 round, 1 connection and 1000 items")
+	}
+
+	platform, err := start(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer platform.stop()
+	figures := &report{out: os.Stdout}
+	figures.begin(o)
+	for _, measure := range []func(context.Context, options, *platformBundle, *report) error{
+		measureRead, measureCreate, measureList, measureMemory, measureExport, measureScale,
+	} {
+		if err := measure(ctx, o, platform, figures); err != nil {
+			return err
+		}
+	}
+	return figures.end()
+}

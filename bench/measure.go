@@ -1,0 +1,327 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/postgres/db"
+)
+
+const itemBytes = 1000
+
+// workers makes one operation per connection.
+func workers(n int, make func() operation) []operation {
+	out := [](operation){}
+	for range n {
+		out = append(out, make())
+	}
+	return out
+}
+
+// requests is a worker that sends what next prepares.
+func (p *platformBundle) requests(address string, want int, next func() []byte) func() operation {
+	return func() operation {
+		conn := &httpConn{address: address}
+		return func(ctx context.Context) error { return conn.do(ctx, next(), want) }
+	}
+}
+
+func (p *platformBundle) anyItem() uuid.UUID {
+	return p.items[rand.IntN(len(p.items))] //nolint:gosec // which item does not matter
+}
+
+func measureRead(ctx context.Context, o options, p *platformBundle, r *report) error {
+	q := db.New(p.own)
+	bare := func() operation {
+		return func(ctx context.Context) error {
+			_, err := q.GetItem(ctx, p.user, p.anyItem())
+			return err
+		}
+	}
+	atlas := p.requests(p.address, http.StatusOK, func() []byte { return get("/v1/items/"+p.anyItem().String(), p.accessToken) })
+	return r.compare(ctx, o, "GET /v1/items/{id}", "bare pgx", 0.5, bare, atlas)
+}
+
+func measureCreate(ctx context.Context, o options, p *platformBundle, r *report) error {
+	bare := func() operation { return bareCreate(p) }
+	atlas := p.requests(p.address, http.StatusCreated, func() []byte {
+		body, _ := json.Marshal(map[string]any{ // strings and UUIDs: always encodable
+			"collection_id": p.collection, "title": "A new item", "content": content(), "tags": threeTags(),
+		})
+		return post("/v1/items", p.accessToken, body)
+	})
+	return r.compare(ctx, o, "POST /v1/items", "bare pgx, one statement", 0.55, bare, atlas)
+}
+
+func threeTags() []string {
+	n := rand.IntN(100) //nolint:gosec // which tags does not matter
+	return []string{"tag-" + strconv.Itoa(n), "tag-" + strconv.Itoa((n+31)%100), "tag-" + strconv.Itoa((n+62)%100)}
+}
+
+func content() string {
+	return strings.Repeat("lorem ipsum dolor sit amet "+strconv.Itoa(rand.IntN(1e6))+" ", itemBytes/30) //nolint:gosec // any text
+}
+
+// bareCreate is what has to be in a transaction: rights, item, tags and event, in one statement.
+func bareCreate(p *platformBundle) operation {
+	const statement = `WITH target AS (
+			SELECT c.id FROM collections c JOIN memberships m ON m.collection_id = c.id AND m.user_id = $2
+			WHERE c.id = $3 AND c.deleted_at IS NULL AND m.role IN ('owner', 'editor') FOR SHARE OF c
+		), item AS (
+			INSERT INTO items (id, collection_id, title, content, created_by, updated_by) SELECT $1, target.id, $4, $5, $2, $2 FROM target
+		), tagged AS (
+			INSERT INTO item_tags (item_id, tag_id) SELECT $1, t.id FROM tags t WHERE t.collection_id = $3 AND t.name = ANY ($6)
+		)
+		INSERT INTO outbox (event_id, aggregate_id, payload, traceparent) VALUES ($7, $1, $8, $9)`
+	return func(ctx context.Context) error {
+		id, event := uuid.Must(uuid.NewV7()), uuid.Must(uuid.NewV7())
+		payload, err := json.Marshal(map[string]any{
+			"event_id": event, "event_type": "ItemCreated", "version": 1, "occurred_at": time.Now(), "actor_user_id": p.user, "trace_id": event,
+			"entity": map[string]any{"type": "Item", "id": id, "collection_id": p.collection},
+			"data":   map[string]any{"item_id": id, "collection_id": p.collection, "entity_version": 1, "changed_fields": []string{"title", "content", "tags"}},
+		})
+		if err != nil {
+			return fmt.Errorf("encode an event: %w", err)
+		}
+		tag, err := p.bare.Exec(ctx, statement, id, p.user, p.collection, "A new item", content(), threeTags(), event, payload,
+			"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00")
+		if err == nil && tag.RowsAffected() != 1 {
+			return fmt.Errorf("%d rows written", tag.RowsAffected())
+		}
+		return err
+	}
+}
+
+// measureList compares with the rival: the ceiling is another stack.
+func measureList(ctx context.Context, o options, p *platformBundle, r *report) error {
+	path := "/v1/items?limit=20&collection_id=" + p.collection.String()
+	atlas := p.requests(p.address, http.StatusOK, func() []byte { return get(path, p.accessToken) })
+	if o.python == "" {
+		r.note("GET /v1/items: no rival without --python")
+		return r.compare(ctx, o, "GET /v1/items (20)", "", 0, nil, atlas)
+	}
+	address, rivalToken, err := p.startRival(ctx, o.python)
+	if err != nil {
+		return err
+	}
+	rival := p.requests(address, http.StatusOK, func() []byte { return get(path, rivalToken) })
+	return r.compare(ctx, o, "GET /v1/items (20)", "FastAPI, asyncpg, 2 workers", 3, rival, atlas)
+}
+
+func (p *platformBundle) startRival(ctx context.Context, python string) (address, token string, err error) {
+	address, err = freeAddress(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	port := address[strings.LastIndex(address, ":")+1:]
+	// Its own process group member: uvicorn ends its workers itself on SIGTERM.
+	p.rival = exec.Command(python, "-m", "uvicorn", "app:app", "--app-dir", "bench/fastapi", "--port", port, "--workers", "2", "--log-level", "error", "--no-access-log") //nolint:gosec // a flag
+	p.rival.Env = append(os.Environ(), "DATABASE_URL="+p.bareURL, "JWT_SECRET=bench-secret-of-32-bytes-or-more!", "USER_ID="+p.user.String())
+	p.rival.Stdout, p.rival.Stderr = os.Stderr, os.Stderr
+	if err := p.rival.Start(); err != nil {
+		return "", "", fmt.Errorf("start the rival: %w", err)
+	}
+	if err := waitFor(ctx, "http://"+address+"/token"); err != nil {
+		return "", "", err
+	}
+	conn := &httpConn{address: address}
+	if err := conn.do(ctx, get("/token", ""), http.StatusOK); err != nil {
+		return "", "", err
+	}
+	var body struct {
+		Token string `json:"token"`
+	}
+	if err := json.Unmarshal(conn.body.Bytes(), &body); err != nil {
+		return "", "", fmt.Errorf("decode the rival's token: %w", err)
+	}
+	return address, body.Token, nil
+}
+
+// measureMemory keeps the API busy with everything at once and reports its largest resident set.
+func measureMemory(ctx context.Context, o options, p *platformBundle, r *report) error {
+	pages := p.requests(p.address, http.StatusOK, func() []byte { return get("/v1/items?limit=100", p.accessToken) })
+	reads := p.requests(p.address, http.StatusOK, func() []byte { return get("/v1/items/"+p.anyItem().String(), p.accessToken) })
+	searches := p.requests(p.address, http.StatusOK, func() []byte { return get("/v1/search?facets=tags&q=lorem", p.accessToken) })
+	large, err := json.Marshal(map[string]any{"collection_id": p.collection, "title": "A large item", "content": strings.Repeat("large text ", 20_000)})
+	if err != nil {
+		return fmt.Errorf("encode a large item: %w", err)
+	}
+	writes := p.requests(p.address, http.StatusCreated, func() []byte { return post("/v1/items", p.accessToken, large) })
+	var busy []operation
+	for _, kind := range []func() operation{pages, reads, searches, writes} {
+		busy = append(busy, workers(o.connections/4+1, kind)...)
+	}
+	peak, err := watchMemory(p.process.Process.Pid, func() error {
+		_, err := load(ctx, 4*o.length, busy)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.limit("RSS of the API under full load", fmt.Sprintf("%.0f MiB", mib(peak)), mib(peak) <= 150, "150 MiB")
+	return nil
+}
+
+func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// watchMemory returns the largest resident set of a process while work runs.
+func watchMemory(pid int, work func() error) (int64, error) {
+	var peak atomic.Int64
+	done := make(chan struct{})
+	watched := make(chan error, 1)
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			now, err := residentBytes(pid)
+			if err != nil {
+				watched <- err
+				return
+			}
+			peak.Store(max(peak.Load(), now))
+			select {
+			case <-done:
+				watched <- nil
+				return
+			case <-tick.C:
+			}
+		}
+	}()
+	err := work()
+	close(done)
+	if watchErr := <-watched; err == nil {
+		err = watchErr
+	}
+	return peak.Load(), err
+}
+
+func measureExport(ctx context.Context, o options, p *platformBundle, r *report) error {
+	if o.exported == 0 {
+		return nil
+	}
+	var small, whole int64
+	for _, n := range []int{min(o.items, o.exported), o.exported} {
+		if err := p.growTo(ctx, n); err != nil {
+			return err
+		}
+		begin, lines := time.Now(), 0
+		peak, err := watchMemory(p.process.Process.Pid, func() (err error) {
+			lines, err = p.export(ctx)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		r.note(fmt.Sprintf("export of %d items: %.1f s, RSS at most %.0f MiB", lines, time.Since(begin).Seconds(), mib(peak)))
+		small, whole = whole, peak
+	}
+	r.limit("RSS while exporting, beside a tenth of it", fmt.Sprintf("%.0f MiB, %.0f MiB", mib(whole), mib(small)), mib(whole) <= mib(small)+32, "constant")
+	return nil
+}
+
+func (p *platformBundle) export(ctx context.Context) (lines int, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+"/v1/collections/"+p.collection.String()+"/items.ndjson", nil)
+	if err != nil {
+		return 0, fmt.Errorf("make a request: %w", err)
+	}
+	request.Header.Set("Authorization", "Bearer "+p.accessToken)
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, fmt.Errorf("export: %w", err)
+	}
+	defer answer.Body.Close() //nolint:errcheck // it was read
+	if answer.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("export: status %s", answer.Status)
+	}
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := answer.Body.Read(buffer)
+		lines += bytes.Count(buffer[:n], []byte("\n"))
+		if err == io.EOF {
+			return lines, nil
+		}
+		if err != nil {
+			return lines, fmt.Errorf("read the export: %w", err)
+		}
+	}
+}
+
+// growTo adds items until the own database has this many.
+func (p *platformBundle) growTo(ctx context.Context, items int) error {
+	var have int
+	if err := p.own.QueryRow(ctx, "SELECT count(*) FROM items WHERE deleted_at IS NULL").Scan(&have); err != nil {
+		return fmt.Errorf("count the items: %w", err)
+	}
+	if have >= items {
+		return nil
+	}
+	return p.grow(ctx, p.own, items-have, itemBytes)
+}
+
+func (p *platformBundle) grow(ctx context.Context, pool *pgxpool.Pool, more, bytes int) error {
+	p.seeded += more
+	return p.seed(ctx, pool, p.seeded-more, p.seeded, bytes)
+}
+
+// measureScale shows that a page costs the same however many items there are: the first page, and one in the middle.
+func measureScale(ctx context.Context, o options, p *platformBundle, r *report) error {
+	if o.scaleTo == 0 {
+		return nil
+	}
+	var before [2]result
+	for step, n := range []int{o.items, o.scaleTo} {
+		if err := p.growTo(ctx, n); err != nil {
+			return err
+		}
+		middle, err := p.middlePage(ctx)
+		if err != nil {
+			return err
+		}
+		for i, path := range []string{"/v1/items?limit=20&collection_id=" + p.collection.String(), middle} {
+			request := get(path, p.accessToken)
+			atlas := p.requests(p.address, http.StatusOK, func() []byte { return request })
+			measured, err := compare(ctx, o, contender{"atlas", workers(4, atlas)})
+			if err != nil {
+				return err
+			}
+			now := measured["atlas"]
+			name := []string{"first page", "middle page"}[i]
+			r.note(fmt.Sprintf("%s of %d+ items: p50 %.2f ms, p99 %.2f ms, %.0f/s with 4 connections", name, n, ms(now.p50), ms(now.p99), now.perSecond))
+			if step == 1 {
+				r.limit("p99 of the "+name+", many items beside few", fmt.Sprintf("%.2f ms, %.2f ms", ms(now.p99), ms(before[i].p99)),
+					now.p99 < before[i].p99*3/2+time.Millisecond, "no growth")
+			}
+			before[i] = now
+		}
+	}
+	return nil
+}
+
+func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// middlePage is the path of a page far from the first: the cursor after an item of the middle comes from filtering by time.
+func (p *platformBundle) middlePage(ctx context.Context) (string, error) {
+	var at time.Time
+	err := p.own.QueryRow(ctx, `SELECT created_at FROM items WHERE deleted_at IS NULL ORDER BY id
+		OFFSET (SELECT count(*) / 2 FROM items WHERE deleted_at IS NULL) LIMIT 1`).Scan(&at)
+	if err != nil {
+		return "", fmt.Errorf("find the middle: %w", err)
+	}
+	query := url.Values{"limit": {"20"}, "collection_id": {p.collection.String()}, "created_before": {at.UTC().Format(time.RFC3339Nano)}}
+	return "/v1/items?" + query.Encode(), nil
+}
