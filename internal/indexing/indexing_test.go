@@ -60,6 +60,9 @@ func TestSyncFollowsTheRow(t *testing.T) {
 	gone := uuid.Must(uuid.NewV7()) // no row, no document
 	sync(indexing.Target{ItemID: gone, Version: 4})
 	require.False(t, indexingtest.Get(t, es, alias, gone).Found)
+	var states int
+	require.NoError(t, pool.QueryRow(ctx, "SELECT count(*) FROM item_index_state WHERE item_id = $1", gone).Scan(&states))
+	require.Zero(t, states, "what was erased leaves no state behind")
 }
 
 func TestItemsOfADeletedCollectionLeaveTheIndex(t *testing.T) {

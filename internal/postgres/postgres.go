@@ -5,7 +5,6 @@ package postgres
 import (
 	"context"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -18,9 +17,7 @@ import (
 	"github.com/pressly/goose/v3/lock"
 	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 
-	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
-	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
 //go:embed migrations/*.sql
@@ -111,22 +108,4 @@ type Beginner interface {
 // InTx runs work in a transaction: committed when work returns nil, rolled back when it returns an error or panics.
 func InTx(ctx context.Context, conn Beginner, work func(tx pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, conn, work)
-}
-
-// WriteEvent adds an event to the outbox. Call it last in the write's transaction, after the aggregate's version was bumped: that update
-// holds the row lock, so the outbox order agrees with the version order of any one aggregate.
-func WriteEvent(ctx context.Context, q *db.Queries, e event.Envelope) error {
-	payload, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("encode %s: %w", e.EventType, err)
-	}
-	var traceparent *string
-	if t := telemetry.TraceFrom(ctx); t.Parent != "" {
-		traceparent = &t.Parent
-	}
-	err = q.InsertOutbox(ctx, db.InsertOutboxParams{EventID: e.EventID, AggregateID: e.Entity.ID, Payload: payload, Traceparent: traceparent})
-	if err != nil {
-		return fmt.Errorf("write %s to the outbox: %w", e.EventType, err)
-	}
-	return nil
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -12,46 +13,54 @@ import (
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
-// deleteBatch is how many items of a deleted collection are handled at a time: it bounds memory, not the transaction.
-const deleteBatch = 1000
+// jobPurge is the type of the job that follows the deletion of a collection. Nobody can ask for one.
+const jobPurge = "purge"
 
 const noCollection = "there is no such collection, or you are not a member of it"
 
 // CreateCollection implements gen.StrictServerInterface.
 func (s *server) CreateCollection(ctx context.Context, request gen.CreateCollectionRequestObject) (gen.CreateCollectionResponseObject, error) {
-	p, err := userOnly(ctx)
-	if err != nil {
+	if _, err := userOnly(ctx); err != nil {
 		return nil, err
 	}
+	return writeOnce(ctx, s, request.Params.IdempotencyKey, request, gen.CreateCollectionResponseObject.VisitCreateCollectionResponse,
+		func(q *db.Queries) (gen.CreateCollectionResponseObject, error) {
+			body, err := s.createCollectionIn(ctx, q, request.Body)
+			if err != nil {
+				return nil, err
+			}
+			tag, location := etag(body.Version), "/v1/collections/"+body.ID.String()
+			return gen.CreateCollection201JSONResponse{
+				Body: body, Headers: gen.CreateCollection201ResponseHeaders{ETag: &tag, Location: &location},
+			}, nil
+		})
+}
+
+func (s *server) createCollectionIn(ctx context.Context, q *db.Queries, input *gen.CollectionCreate) (gen.Collection, error) {
 	id, err := newID()
 	if err != nil {
-		return nil, err
+		return gen.Collection{}, err
 	}
 	membership, err := newID()
 	if err != nil {
-		return nil, err
+		return gen.Collection{}, err
 	}
-	body := gen.Collection{ID: id, Name: request.Body.Name, Version: 1, MyRole: gen.Owner, CreatedBy: p.id(), CreatedAt: s.now()}
+	body := gen.Collection{
+		ID: id, Name: input.Name, Version: 1, MyRole: gen.Owner, MemberCount: 1, CreatedBy: caller(ctx).id(), CreatedAt: s.now(),
+	}
 	body.UpdatedAt = body.CreatedAt
-	if request.Body.Description != nil {
-		body.Description = *request.Body.Description
+	if input.Description != nil {
+		body.Description = *input.Description
 	}
-	err = s.write(ctx, func(q *db.Queries) error {
-		err := q.CreateCollection(ctx, db.CreateCollectionParams{
-			ID: id, Name: body.Name, Description: body.Description, CreatedBy: p.id(), CreatedAt: body.CreatedAt, MembershipID: membership,
-		})
-		if err != nil {
-			return fmt.Errorf("create the collection: %w", err)
-		}
-		return emit(ctx, q, event.CollectionCreated, collectionEntity(id), body.CreatedAt, event.CollectionData{
-			CollectionID: id, EntityVersion: 1, ChangedFields: []string{"name", "description"}, Name: body.Name,
-		})
+	err = q.CreateCollection(ctx, db.CreateCollectionParams{
+		ID: id, Name: body.Name, Description: body.Description, CreatedBy: body.CreatedBy, CreatedAt: body.CreatedAt, MembershipID: membership,
 	})
 	if err != nil {
-		return nil, err
+		return body, fmt.Errorf("create the collection: %w", err)
 	}
-	location := "/v1/collections/" + id.String()
-	return gen.CreateCollection201JSONResponse{Body: body, Headers: gen.CreateCollection201ResponseHeaders{Location: &location}}, nil
+	return body, emit(ctx, q, event.CollectionCreated, collectionEntity(id), body.CreatedAt, event.CollectionData{
+		CollectionID: id, EntityVersion: 1, ChangedFields: []string{"name", "description"}, Name: body.Name,
+	})
 }
 
 // ListCollections implements gen.StrictServerInterface.
@@ -69,7 +78,7 @@ func (s *server) ListCollections(ctx context.Context, request gen.ListCollection
 	rows, more := cut(rows, size)
 	out := gen.ListCollections200JSONResponse{Items: make([]gen.Collection, len(rows))}
 	for i, row := range rows {
-		out.Items[i] = collectionBody(db.GetCollectionRow(row))
+		out.Items[i] = collectionBody(db.GetCountedCollectionRow(row))
 	}
 	if more {
 		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].ID}, "collections", p.id())
@@ -79,11 +88,14 @@ func (s *server) ListCollections(ctx context.Context, request gen.ListCollection
 
 // GetCollection implements gen.StrictServerInterface.
 func (s *server) GetCollection(ctx context.Context, request gen.GetCollectionRequestObject) (gen.GetCollectionResponseObject, error) {
-	row, err := getCollection(ctx, s.queries, request.ID)
+	row, err := countedCollection(ctx, s.queries, request.ID)
 	if err != nil {
 		return nil, err
 	}
 	tag := etag(row.Version)
+	if ifNoneMatch(request.Params.IfNoneMatch, row.Version) {
+		return gen.GetCollection304Response{Headers: gen.GetCollection304ResponseHeaders{ETag: &tag}}, nil
+	}
 	return gen.GetCollection200JSONResponse{Body: collectionBody(row), Headers: gen.GetCollection200ResponseHeaders{ETag: &tag}}, nil
 }
 
@@ -93,31 +105,14 @@ func (s *server) UpdateCollection(ctx context.Context, request gen.UpdateCollect
 	if patch == nil {
 		patch = request.ApplicationMergePatchPlusJSONBody
 	}
-	var row db.GetCollectionRow
-	err := s.write(ctx, func(q *db.Queries) (err error) {
-		if row, err = lockCollection(ctx, q, request.ID, gen.Owner); err != nil {
+	var row db.GetCountedCollectionRow
+	err := s.write(ctx, func(q *db.Queries) error {
+		if err := s.updateCollectionIn(ctx, q, request.ID, request.Params.IfMatch, patch); err != nil {
 			return err
 		}
-		var changed []string
-		if patch.Name != nil && *patch.Name != row.Name {
-			row.Name, changed = *patch.Name, append(changed, "name")
-		}
-		if patch.Description != nil && *patch.Description != row.Description {
-			row.Description, changed = *patch.Description, append(changed, "description")
-		}
-		if len(changed) == 0 {
-			return nil
-		}
-		row.UpdatedAt = s.now()
-		row.Version, err = q.UpdateCollection(ctx, db.UpdateCollectionParams{
-			ID: row.ID, Name: row.Name, Description: row.Description, UpdatedAt: row.UpdatedAt,
-		})
-		if err != nil {
-			return fmt.Errorf("update the collection: %w", err)
-		}
-		return emit(ctx, q, event.CollectionUpdated, collectionEntity(row.ID), row.UpdatedAt, event.CollectionData{
-			CollectionID: row.ID, EntityVersion: row.Version, ChangedFields: changed, Name: row.Name,
-		})
+		var err error
+		row, err = countedCollection(ctx, q, request.ID)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -126,11 +121,40 @@ func (s *server) UpdateCollection(ctx context.Context, request gen.UpdateCollect
 	return gen.UpdateCollection200JSONResponse{Body: collectionBody(row), Headers: gen.UpdateCollection200ResponseHeaders{ETag: &tag}}, nil
 }
 
-// DeleteCollection implements gen.StrictServerInterface. Its items are deleted with it, each with a version and an event of its own: that is how
-// search learns that they are gone.
+// updateCollectionIn changes the collection while it has the version that match, an If-Match header, names. A patch that changes nothing writes
+// nothing.
+func (s *server) updateCollectionIn(ctx context.Context, q *db.Queries, id uuid.UUID, match *string, patch *gen.CollectionPatch) error {
+	row, err := lockCollectionIf(ctx, q, id, match)
+	if err != nil {
+		return err
+	}
+	var changed []string
+	if patch.Name != nil && *patch.Name != row.Name {
+		row.Name, changed = *patch.Name, append(changed, "name")
+	}
+	if patch.Description != nil && *patch.Description != row.Description {
+		row.Description, changed = *patch.Description, append(changed, "description")
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	row.UpdatedAt = s.now()
+	row.Version, err = q.UpdateCollection(ctx, db.UpdateCollectionParams{
+		ID: row.ID, Name: row.Name, Description: row.Description, UpdatedAt: row.UpdatedAt,
+	})
+	if err != nil {
+		return fmt.Errorf("update the collection: %w", err)
+	}
+	return emit(ctx, q, event.CollectionUpdated, collectionEntity(row.ID), row.UpdatedAt, event.CollectionData{
+		CollectionID: row.ID, EntityVersion: row.Version, ChangedFields: changed, Name: row.Name,
+	})
+}
+
+// DeleteCollection implements gen.StrictServerInterface. From its commit on nothing in the collection can be seen or changed, because every query
+// looks at the collection too. Its items, of which there may be millions, are the work of a job: each gets a version and an event of its own.
 func (s *server) DeleteCollection(ctx context.Context, request gen.DeleteCollectionRequestObject) (gen.DeleteCollectionResponseObject, error) {
 	err := s.write(ctx, func(q *db.Queries) error {
-		row, err := lockCollection(ctx, q, request.ID, gen.Owner)
+		row, err := lockCollectionIf(ctx, q, request.ID, request.Params.IfMatch)
 		if err != nil {
 			return err
 		}
@@ -139,12 +163,13 @@ func (s *server) DeleteCollection(ctx context.Context, request gen.DeleteCollect
 		if err != nil {
 			return fmt.Errorf("delete the collection: %w", err)
 		}
-		if err := deleteItems(ctx, q, row.ID, at); err != nil {
-			return err
-		}
-		return emit(ctx, q, event.CollectionDeleted, collectionEntity(row.ID), at, event.CollectionData{
+		err = emit(ctx, q, event.CollectionDeleted, collectionEntity(row.ID), at, event.CollectionData{
 			CollectionID: row.ID, EntityVersion: version, ChangedFields: []string{}, Name: row.Name,
 		})
+		if err != nil {
+			return err
+		}
+		return queuePurge(ctx, q, row.ID, at)
 	})
 	if err != nil {
 		return nil, err
@@ -152,38 +177,36 @@ func (s *server) DeleteCollection(ctx context.Context, request gen.DeleteCollect
 	return gen.DeleteCollection204Response{}, nil
 }
 
-func deleteItems(ctx context.Context, q *db.Queries, collection uuid.UUID, at time.Time) error {
-	for {
-		deleted, err := q.DeleteItemsOfCollection(ctx, db.DeleteItemsOfCollectionParams{
-			DeletedAt: &at, UpdatedBy: caller(ctx).id(), CollectionID: collection, BatchSize: deleteBatch,
-		})
-		if err != nil {
-			return fmt.Errorf("delete the collection's items: %w", err)
-		}
-		if len(deleted) == 0 {
-			return nil
-		}
-		rows := make([]db.InsertOutboxManyParams, len(deleted))
-		for i, item := range deleted {
-			envelope, err := newEvent(ctx, event.ItemDeleted, itemEntity(item.ID, collection), at, event.ItemData{
-				ItemID: item.ID, CollectionID: collection, EntityVersion: item.Version, ChangedFields: []string{}, SourceURL: item.SourceUrl,
-			})
-			if err != nil {
-				return err
-			}
-			if rows[i], err = outboxRow(ctx, envelope); err != nil {
-				return err
-			}
-		}
-		if _, err := q.InsertOutboxMany(ctx, rows); err != nil {
-			return fmt.Errorf("write ItemDeleted events to the outbox: %w", err)
-		}
+func queuePurge(ctx context.Context, q *db.Queries, collection uuid.UUID, at time.Time) error {
+	id, err := newID()
+	if err != nil {
+		return err
 	}
+	parameters, err := json.Marshal(gen.JobParameters{CollectionID: &collection})
+	if err != nil {
+		return fmt.Errorf("encode the job's parameters: %w", err)
+	}
+	_, err = createJob(ctx, q, db.CreateJobParams{
+		ID: id, Type: jobPurge, Parameters: parameters, CollectionID: &collection, CreatedBy: caller(ctx).actor(), CreatedAt: at,
+	})
+	return err
 }
 
 // getCollection reads a collection as the caller sees it.
 func getCollection(ctx context.Context, q *db.Queries, id uuid.UUID) (db.GetCollectionRow, error) {
 	row, err := q.GetCollection(ctx, caller(ctx).id(), id)
+	if missing(err) {
+		return row, notFound(noCollection)
+	}
+	if err != nil {
+		return row, fmt.Errorf("read the collection: %w", err)
+	}
+	return row, nil
+}
+
+// countedCollection is getCollection with the numbers of items and members.
+func countedCollection(ctx context.Context, q *db.Queries, id uuid.UUID) (db.GetCountedCollectionRow, error) {
+	row, err := q.GetCountedCollection(ctx, caller(ctx).id(), id)
 	if missing(err) {
 		return row, notFound(noCollection)
 	}
@@ -210,9 +233,18 @@ func lockCollection(ctx context.Context, q *db.Queries, id uuid.UUID, need gen.R
 	return row, nil
 }
 
-func collectionBody(row db.GetCollectionRow) gen.Collection {
+// lockCollectionIf is lockCollection for an owner's change to the collection itself, which has to have the version that If-Match names.
+func lockCollectionIf(ctx context.Context, q *db.Queries, id uuid.UUID, match *string) (db.GetCollectionRow, error) {
+	row, err := lockCollection(ctx, q, id, gen.Owner)
+	if err == nil && !ifMatch(match, row.Version) {
+		err = preconditionFailed(row.Version)
+	}
+	return row, err
+}
+
+func collectionBody(row db.GetCountedCollectionRow) gen.Collection {
 	return gen.Collection{
-		ID: row.ID, Name: row.Name, Description: row.Description, Version: row.Version, MyRole: gen.Role(row.Role), CreatedBy: row.CreatedBy,
-		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+		ID: row.ID, Name: row.Name, Description: row.Description, Version: row.Version, MyRole: gen.Role(row.Role), ItemCount: row.Items,
+		MemberCount: row.Members, CreatedBy: row.CreatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
 }

@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
@@ -30,19 +29,6 @@ func emit(ctx context.Context, q *db.Queries, eventType event.Type, entity event
 		return err
 	}
 	return postgres.WriteEvent(ctx, q, envelope)
-}
-
-// outboxRow is an envelope for the bulk insert, as postgres.WriteEvent writes it.
-func outboxRow(ctx context.Context, envelope event.Envelope) (db.InsertOutboxManyParams, error) {
-	payload, err := json.Marshal(envelope)
-	if err != nil {
-		return db.InsertOutboxManyParams{}, fmt.Errorf("encode %s: %w", envelope.EventType, err)
-	}
-	row := db.InsertOutboxManyParams{EventID: envelope.EventID, AggregateID: envelope.Entity.ID, Payload: payload}
-	if t := telemetry.TraceFrom(ctx); t.Parent != "" {
-		row.Traceparent = &t.Parent
-	}
-	return row, nil
 }
 
 func itemEntity(id, collection uuid.UUID) event.Entity {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -100,10 +99,11 @@ func TestEveryWriteLeavesOneEvent(t *testing.T) {
 	b.item(ada, c, "left too")
 	seen += 2
 	_, events = write(ada, "DELETE", "/v1/collections/"+c, nil)
-	require.Len(t, events, 3, "each item is deleted with an event of its own")
-	require.Equal(t, event.ItemDeleted, events[0].EventType)
-	require.Equal(t, event.ItemDeleted, events[1].EventType)
-	require.InDelta(t, 3, one(events[2:], event.CollectionDeleted, event.EntityCollection, c, c)["entity_version"], 0)
+	require.Len(t, events, 2, "the items are the purge's work")
+	require.InDelta(t, 3, one(events[:1], event.CollectionDeleted, event.EntityCollection, c, c)["entity_version"], 0)
+	data = one(events[1:], event.JobCreated, event.EntityJob, "", c)
+	require.Equal(t, "purge", data["job_type"])
+	require.Equal(t, "QUEUED", data["state"])
 	b.call(ada, "GET", "/v1/collections/"+c, nil).problem(404, "not-found")
 	require.Empty(t, b.call(ada, "GET", "/v1/search?q=left", nil).is(200).items())
 }
@@ -136,68 +136,6 @@ func TestOutboxOrderIsVersionOrder(t *testing.T) {
 	}
 	for _, item := range items {
 		require.InDelta(t, 49, last[uuid.MustParse(item)], 0)
-	}
-}
-
-// TestNoItemOutlivesItsCollection creates items while their collection is deleted.
-func TestNoItemOutlivesItsCollection(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	ada := b.account("ada")
-	for range 5 {
-		collection := b.collection(ada, "c")
-		var wg sync.WaitGroup
-		for range 6 {
-			wg.Go(func() {
-				a := b.call(ada, "POST", "/v1/items", map[string]any{"collection_id": collection, "title": "t", "content": ""})
-				require.Contains(t, []int{201, 404}, a.status, string(a.raw))
-			})
-		}
-		wg.Go(func() { require.Equal(t, 204, b.call(ada, "DELETE", "/v1/collections/"+collection, nil).status) })
-		wg.Wait()
-		var alive int
-		require.NoError(t, b.pool.QueryRow(t.Context(), "SELECT count(*) FROM items WHERE collection_id = $1 AND deleted_at IS NULL", collection).Scan(&alive))
-		require.Zero(t, alive)
-	}
-	created, deleted := 0, 0
-	for _, e := range b.envelopes() {
-		switch e.EventType {
-		case event.ItemCreated:
-			created++
-		case event.ItemDeleted:
-			deleted++
-		}
-	}
-	require.Equal(t, created, deleted)
-}
-
-// TestAnItemIsDeletedOnce deletes a collection while the deletion of one of its items is about to be committed.
-func TestAnItemIsDeletedOnce(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	ada := b.account("ada")
-	collection := b.collection(ada, "c")
-	item := b.item(ada, collection, "t")
-	tx, err := b.pool.Begin(t.Context())
-	require.NoError(t, err)
-	defer tx.Rollback(t.Context()) //nolint:errcheck // committed below
-	_, err = tx.Exec(t.Context(), "UPDATE items SET deleted_at = now(), version = version + 1 WHERE id = $1", item)
-	require.NoError(t, err)
-	var deletion sync.WaitGroup
-	deletion.Go(func() { b.call(ada, "DELETE", "/v1/collections/"+collection, nil).is(204) })
-	require.Eventually(t, func() bool {
-		var waiting bool
-		err := b.pool.QueryRow(t.Context(),
-			"SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock')").Scan(&waiting)
-		return err == nil && waiting
-	}, 10*time.Second, 10*time.Millisecond)
-	require.NoError(t, tx.Commit(t.Context()))
-	deletion.Wait()
-	var version int
-	require.NoError(t, b.pool.QueryRow(t.Context(), "SELECT version FROM items WHERE id = $1", item).Scan(&version))
-	require.Equal(t, 2, version)
-	for _, e := range b.envelopes() {
-		require.NotEqual(t, event.ItemDeleted, e.EventType, "only the test deleted the item")
 	}
 }
 

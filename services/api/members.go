@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -41,44 +42,74 @@ func (s *server) ListMembers(ctx context.Context, request gen.ListMembersRequest
 
 // AddMember implements gen.StrictServerInterface.
 func (s *server) AddMember(ctx context.Context, request gen.AddMemberRequestObject) (gen.AddMemberResponseObject, error) {
+	return writeOnce(ctx, s, request.Params.IdempotencyKey, request, gen.AddMemberResponseObject.VisitAddMemberResponse,
+		func(q *db.Queries) (gen.AddMemberResponseObject, error) {
+			if _, err := lockCollection(ctx, q, request.ID, gen.Owner); err != nil {
+				return nil, err
+			}
+			user, err := findAccount(ctx, q, request.Body.Email)
+			if err != nil {
+				return nil, err
+			}
+			at := s.now()
+			added, err := addMember(ctx, q, request.ID, user.ID, request.Body.Role, at)
+			if err != nil {
+				return nil, err
+			}
+			if !added {
+				return nil, conflict("already-member", "this user is a member already: PATCH the membership to change the role")
+			}
+			return gen.AddMember201JSONResponse{
+				UserID: user.ID, CollectionID: request.ID, Email: user.Email, DisplayName: user.DisplayName, Role: request.Body.Role,
+				CreatedAt: at, UpdatedAt: at,
+			}, nil
+		})
+}
+
+// findAccount finds who can become a member. The e-mail is a field of the request's body.
+func findAccount(ctx context.Context, q *db.Queries, email string) (db.User, error) {
+	user, err := q.GetUserByEmail(ctx, account.NormalizeEmail(email))
+	if missing(err) || (err == nil && user.DisabledAt != nil) {
+		return user, unprocessable(pointed("/email", "is not the e-mail of an account"))
+	}
+	if err != nil {
+		return user, fmt.Errorf("look up the account: %w", err)
+	}
+	return user, nil
+}
+
+// addMember makes the user a member; added is false when there is a membership already. Only after lockCollection, as changeRole.
+func addMember(ctx context.Context, q *db.Queries, collection, user uuid.UUID, role gen.Role, at time.Time) (added bool, err error) {
 	id, err := newID()
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	var body gen.Member
-	err = s.write(ctx, func(q *db.Queries) error {
-		if _, err := lockCollection(ctx, q, request.ID, gen.Owner); err != nil {
-			return err
-		}
-		user, err := q.GetUserByEmail(ctx, account.NormalizeEmail(request.Body.Email))
-		if missing(err) || (err == nil && user.DisabledAt != nil) {
-			return unprocessable(pointed("/email", "is not the e-mail of an account"))
-		}
-		if err != nil {
-			return fmt.Errorf("look up the account: %w", err)
-		}
-		at := s.now()
-		added, err := q.AddMember(ctx, db.AddMemberParams{
-			ID: id, CollectionID: request.ID, UserID: user.ID, Role: string(request.Body.Role), CreatedAt: at,
-		})
-		if err != nil {
-			return fmt.Errorf("add the member: %w", err)
-		}
-		if added == 0 {
-			return conflict("already-member", "this user is a member already: PATCH the membership to change the role")
-		}
-		body = gen.Member{
-			UserID: user.ID, CollectionID: request.ID, Email: user.Email, DisplayName: user.DisplayName, Role: request.Body.Role,
-			CreatedAt: at, UpdatedAt: at,
-		}
-		return emit(ctx, q, event.MembershipAdded, membershipEntity(id, request.ID), at, event.MembershipData{
-			MembershipID: id, CollectionID: request.ID, UserID: user.ID, EntityVersion: 1, Role: string(request.Body.Role),
-		})
-	})
+	rows, err := q.AddMember(ctx, db.AddMemberParams{ID: id, CollectionID: collection, UserID: user, Role: string(role), CreatedAt: at})
 	if err != nil {
-		return nil, err
+		return false, fmt.Errorf("add the member: %w", err)
 	}
-	return gen.AddMember201JSONResponse(body), nil
+	if rows == 0 {
+		return false, nil
+	}
+	return true, emit(ctx, q, event.MembershipAdded, membershipEntity(id, collection), at, event.MembershipData{
+		MembershipID: id, CollectionID: collection, UserID: user, EntityVersion: 1, Role: string(role),
+	})
+}
+
+// changeRole gives the member another role, unless it is the one that the member has.
+func changeRole(ctx context.Context, q *db.Queries, member *db.GetMemberRow, role gen.Role, at time.Time) (err error) {
+	previous := member.Role
+	if previous == string(role) {
+		return nil
+	}
+	member.Role, member.UpdatedAt = string(role), at
+	if member.Version, err = q.UpdateMemberRole(ctx, member.Role, member.UpdatedAt, member.ID); err != nil {
+		return fmt.Errorf("change the role: %w", err)
+	}
+	return emit(ctx, q, event.MembershipRoleChanged, membershipEntity(member.ID, member.CollectionID), at, event.MembershipData{
+		MembershipID: member.ID, CollectionID: member.CollectionID, UserID: member.UserID, EntityVersion: member.Version, Role: member.Role,
+		PreviousRole: &previous,
+	})
 }
 
 // UpdateMember implements gen.StrictServerInterface.
@@ -95,21 +126,13 @@ func (s *server) UpdateMember(ctx context.Context, request gen.UpdateMemberReque
 		if member, err = getMember(ctx, q, request.ID, request.UserID); err != nil {
 			return err
 		}
-		previous := member.Role
-		if previous == string(patch.Role) {
+		if member.Role == string(patch.Role) {
 			return nil
 		}
 		if err := keepOwner(ctx, q, member); err != nil {
 			return err
 		}
-		member.Role, member.UpdatedAt = string(patch.Role), s.now()
-		if member.Version, err = q.UpdateMemberRole(ctx, member.Role, member.UpdatedAt, member.ID); err != nil {
-			return fmt.Errorf("change the role: %w", err)
-		}
-		return emit(ctx, q, event.MembershipRoleChanged, membershipEntity(member.ID, request.ID), member.UpdatedAt, event.MembershipData{
-			MembershipID: member.ID, CollectionID: request.ID, UserID: member.UserID, EntityVersion: member.Version, Role: member.Role,
-			PreviousRole: &previous,
-		})
+		return changeRole(ctx, q, &member, patch.Role, s.now())
 	})
 	if err != nil {
 		return nil, err

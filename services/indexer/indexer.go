@@ -23,9 +23,6 @@ import (
 	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
-// pageSize is how many items of a deleted collection are removed at once.
-const pageSize = 500
-
 // Config is the role's configuration.
 type Config struct {
 	config.Database
@@ -92,10 +89,9 @@ var _ kafka.Handler = (*Service)(nil)
 
 // work is what a batch asks for, collapsed: each item once, with the newest message about it.
 type work struct {
-	items       map[uuid.UUID]itemWork
-	collections map[uuid.UUID]struct{}
-	events      []event.Envelope
-	poison      []kafka.Poison
+	items  map[uuid.UUID]itemWork
+	events []event.Envelope
+	poison []kafka.Poison
 }
 
 type itemWork struct {
@@ -117,11 +113,6 @@ func (s *Service) Handle(ctx context.Context, batch []*sarama.ConsumerMessage) (
 	for _, r := range rejections {
 		w.poison = append(w.poison, kafka.Poison{Message: w.items[r.ItemID].message, Reason: "refused by Elasticsearch: " + r.Reason})
 	}
-	for id := range w.collections {
-		if err := s.removeCollection(ctx, id); err != nil {
-			return nil, err
-		}
-	}
 	now := time.Now()
 	for i := range w.events {
 		s.age.Observe(now.Sub(w.events[i].OccurredAt).Seconds())
@@ -130,7 +121,7 @@ func (s *Service) Handle(ctx context.Context, batch []*sarama.ConsumerMessage) (
 }
 
 func plan(batch []*sarama.ConsumerMessage) work {
-	w := work{items: map[uuid.UUID]itemWork{}, collections: map[uuid.UUID]struct{}{}}
+	w := work{items: map[uuid.UUID]itemWork{}}
 	for _, msg := range batch {
 		e, err := event.Decode(msg.Value)
 		if err != nil {
@@ -147,31 +138,11 @@ func plan(batch []*sarama.ConsumerMessage) work {
 			if old, ok := w.items[e.Entity.ID]; !ok || data.EntityVersion >= old.version {
 				w.items[e.Entity.ID] = itemWork{version: data.EntityVersion, message: msg}
 			}
-		case event.CollectionDeleted:
-			w.collections[e.Entity.ID] = struct{}{}
 		default:
-			continue // not about documents, or newer than this program
+			// Not about documents, or newer than this program. A deleted collection's items each have an event of their own.
+			continue
 		}
 		w.events = append(w.events, e)
 	}
 	return w
-}
-
-// removeCollection takes every item of a deleted collection out of the index. The rows tell what to do, so an event that comes before its
-// collection's delete is visible, or after a restore, does no harm.
-func (s *Service) removeCollection(ctx context.Context, id uuid.UUID) error {
-	after := uuid.Nil
-	for {
-		targets, err := s.items.Page(ctx, id, after, pageSize)
-		if err != nil {
-			return err
-		}
-		if len(targets) == 0 {
-			return nil
-		}
-		if _, err := s.items.Sync(ctx, targets); err != nil { // a delete is never rejected
-			return err
-		}
-		after = targets[len(targets)-1].ItemID
-	}
 }

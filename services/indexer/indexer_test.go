@@ -121,27 +121,6 @@ func TestWithoutElasticsearchTheStateIsRecorded(t *testing.T) {
 	require.NotContains(t, service.Checks(), "elasticsearch")
 }
 
-func TestADeletedCollectionTakesItsItemsAlong(t *testing.T) {
-	t.Parallel()
-	b := setup(t, nil)
-	kafkatest.Start(t, b.service.Run)
-	c, other := b.Collection(t), b.Collection(t)
-	one, two, stays := b.Item(t, c, "one", ""), b.Item(t, c, "two", ""), b.Item(t, other, "stays", "")
-	for _, id := range []uuid.UUID{one, two, stays} {
-		b.send(t, id, itemEvent(t, event.ItemCreated, id, 1))
-	}
-	b.eventually(t, func() bool {
-		return indexingtest.Get(t, b.es, b.alias, one).Found && indexingtest.Get(t, b.es, b.alias, two).Found && indexingtest.Get(t, b.es, b.alias, stays).Found
-	})
-	b.Exec(t, "UPDATE collections SET deleted_at = now(), version = version + 1 WHERE id = $1", c)
-	gone := encode(t, event.CollectionDeleted, event.Entity{Type: event.EntityCollection, ID: c}, event.CollectionData{CollectionID: c, EntityVersion: 2})
-	b.send(t, c, gone, gone)
-	b.eventually(t, func() bool {
-		return !indexingtest.Get(t, b.es, b.alias, one).Found && !indexingtest.Get(t, b.es, b.alias, two).Found
-	})
-	require.True(t, indexingtest.Get(t, b.es, b.alias, stays).Found)
-}
-
 func TestPoisonDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)

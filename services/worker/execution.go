@@ -39,11 +39,16 @@ type Execution struct {
 
 // Save stores progress and a checkpoint, and renews the lease. It returns ErrLeaseLost when the job is not this worker's any more.
 func (x *Execution) Save(ctx context.Context, done, total int64, checkpoint any) error {
+	return x.SaveIn(ctx, x.queries, done, total, checkpoint)
+}
+
+// SaveIn is Save in the transaction of the work that it counts: both are done or none.
+func (x *Execution) SaveIn(ctx context.Context, q *db.Queries, done, total int64, checkpoint any) error {
 	raw, err := json.Marshal(checkpoint)
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}
-	rows, err := x.queries.SaveJobProgress(ctx, db.SaveJobProgressParams{
+	rows, err := q.SaveJobProgress(ctx, db.SaveJobProgressParams{
 		ProgressDone: done, ProgressTotal: total, Checkpoint: raw, LeaseSeconds: x.lease.Seconds(),
 		ID: x.Job.ID, Attempt: x.Job.Attempt, Owner: x.owner,
 	})

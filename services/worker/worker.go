@@ -1,5 +1,6 @@
 // Package worker runs background jobs from the jobs table. A job is leased, not owned: a worker that dies or stalls loses its lease, another one
-// goes on from the job's checkpoint, and the first can't finish it any more. Every change of state and its event are one transaction.
+// goes on from the job's checkpoint, and the first can't finish it any more. Every change of state and its event are one transaction. The worker
+// also hosts the janitor.
 package worker
 
 import (
@@ -23,6 +24,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/services/worker/janitor"
 )
 
 // claimPause is how long no jobs are claimed after the database failed.
@@ -32,6 +34,7 @@ const claimPause = 2 * time.Second
 type Config struct {
 	config.Database
 	config.Elasticsearch
+	config.Trash
 	config.Ops
 	config.Log
 	// Engine is not read from the environment; zero values mean the defaults.
@@ -45,6 +48,8 @@ type Engine struct {
 	Lease        time.Duration // how long a silent worker keeps a job; default 30 s
 	RetryInitial time.Duration // wait after the first failed attempt, doubled with each; default 2 s
 	RetryMax     time.Duration // longest wait between attempts; default 5 min
+	// JanitorInterval is how often the janitor makes its round; zero means its own default.
+	JanitorInterval time.Duration
 }
 
 func (e Engine) withDefaults() Engine {
@@ -95,6 +100,7 @@ type Service struct {
 	tasks   map[string]Task
 	types   []string
 	metrics *metrics
+	janitor *janitor.Janitor
 	running sync.WaitGroup
 	slots   chan struct{}
 	freed   chan struct{}
@@ -112,9 +118,12 @@ func New(cfg Config, deps Deps) *Service {
 	s := &Service{
 		cfg: cfg, engine: engine, deps: deps, owner: host + "/" + uuid.NewString(), tasks: deps.Tasks, metrics: newMetrics(deps.Registerer),
 		slots: make(chan struct{}, engine.Concurrency), freed: make(chan struct{}, 1),
+		janitor: janitor.New(janitor.Config{Retention: cfg.Retention, Interval: engine.JanitorInterval}, janitor.Deps{
+			Logger: deps.Logger, Pool: deps.Pool, Registerer: deps.Registerer,
+		}),
 	}
 	if s.tasks == nil {
-		s.tasks = map[string]Task{TypeReindex: newReindex(deps.Pool, s.index())}
+		s.tasks = map[string]Task{TypeReindex: newReindex(deps.Pool, s.index()), TypePurge: newPurge(deps.Pool)}
 	}
 	for name := range s.tasks {
 		s.types = append(s.types, name)
@@ -145,6 +154,7 @@ func (s *Service) Run(ctx context.Context) error {
 	rescue := time.NewTicker(s.engine.Lease / 3)
 	defer rescue.Stop()
 	defer s.running.Wait()
+	s.running.Go(func() { s.janitor.Run(ctx) })
 	for {
 		s.claim(ctx)
 		select {

@@ -65,11 +65,14 @@ func (q *Queries) GetIdempotentAnswer(ctx context.Context, principal uuid.UUID, 
 }
 
 const pruneIdempotencyKeys = `-- name: PruneIdempotencyKeys :execrows
-DELETE FROM idempotency_keys WHERE (principal, key) IN (
-    SELECT k.principal, k.key FROM idempotency_keys k WHERE k.created_at < $1::timestamptz ORDER BY k.created_at LIMIT $2
+WITH old AS (
+    SELECT k.principal, k.key FROM idempotency_keys k WHERE k.created_at < $1::timestamptz
+    ORDER BY k.created_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
+DELETE FROM idempotency_keys k USING old WHERE k.principal = old.principal AND k.key = old.key
 `
 
+// The rows are locked where they are chosen: one that is used anew meanwhile stays.
 func (q *Queries) PruneIdempotencyKeys(ctx context.Context, expiredBefore time.Time, batchSize int32) (int64, error) {
 	result, err := q.db.Exec(ctx, pruneIdempotencyKeys, expiredBefore, batchSize)
 	if err != nil {

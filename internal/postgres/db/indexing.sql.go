@@ -154,12 +154,14 @@ func (q *Queries) ItemsForIndexing(ctx context.Context, ids []uuid.UUID) ([]Item
 
 const recordIndexed = `-- name: RecordIndexed :exec
 INSERT INTO item_index_state AS s (item_id, indexed_version)
-SELECT n.item_id, n.version FROM ROWS FROM (unnest($1::uuid[]), unnest($2::bigint[])) AS n (item_id, version) ORDER BY n.item_id
+SELECT n.item_id, n.version FROM ROWS FROM (unnest($1::uuid[]), unnest($2::bigint[])) AS n (item_id, version)
+WHERE EXISTS (SELECT 1 FROM items i WHERE i.id = n.item_id) ORDER BY n.item_id
 ON CONFLICT (item_id) DO UPDATE SET indexed_version = greatest(s.indexed_version, excluded.indexed_version), indexed_at = now()
 WHERE s.indexed_version < excluded.indexed_version
 `
 
-// Only forward: a late batch never takes an item's state back. In id order, so that two batches can't deadlock.
+// Only forward: a late batch never takes an item's state back. In id order, so that two batches can't deadlock. Not of an item that was erased:
+// nobody would ever remove its state.
 func (q *Queries) RecordIndexed(ctx context.Context, itemIds []uuid.UUID, versions []int64) error {
 	_, err := q.db.Exec(ctx, recordIndexed, itemIds, versions)
 	return err

@@ -70,55 +70,6 @@ func (q *Queries) DeleteItem(ctx context.Context, deletedAt *time.Time, updatedB
 	return version, err
 }
 
-const deleteItemsOfCollection = `-- name: DeleteItemsOfCollection :many
-WITH batch AS (
-    SELECT i.id FROM items i WHERE i.collection_id = $3 AND i.deleted_at IS NULL ORDER BY i.id DESC LIMIT $4 FOR NO KEY UPDATE
-)
-UPDATE items SET deleted_at = $1, version = version + 1, updated_by = $2, updated_at = $1
-FROM batch WHERE items.id = batch.id
-RETURNING items.id, items.version, items.source_url
-`
-
-type DeleteItemsOfCollectionParams struct {
-	DeletedAt    *time.Time
-	UpdatedBy    uuid.UUID
-	CollectionID uuid.UUID
-	BatchSize    int32
-}
-
-type DeleteItemsOfCollectionRow struct {
-	ID        uuid.UUID
-	Version   int64
-	SourceUrl *string
-}
-
-// One step of a collection's deletion; repeated until it returns no row. The rows are locked where they are chosen, so that one whose own
-// deletion is waited for is left out instead of deleted twice.
-func (q *Queries) DeleteItemsOfCollection(ctx context.Context, arg DeleteItemsOfCollectionParams) ([]DeleteItemsOfCollectionRow, error) {
-	rows, err := q.db.Query(ctx, deleteItemsOfCollection,
-		arg.DeletedAt,
-		arg.UpdatedBy,
-		arg.CollectionID,
-		arg.BatchSize,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []DeleteItemsOfCollectionRow{}
-	for rows.Next() {
-		var i DeleteItemsOfCollectionRow
-		if err := rows.Scan(&i.ID, &i.Version, &i.SourceUrl); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const getItem = `-- name: GetItem :one
 SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at,
        m.role,

@@ -129,7 +129,8 @@ const getJobFor = `-- name: GetJobFor :one
 SELECT j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.progress_done, j.progress_total, j.error,
        j.created_at, j.started_at, j.finished_at, m.role
 FROM jobs j
-LEFT JOIN memberships m ON m.collection_id = j.collection_id AND m.user_id = $1
+LEFT JOIN collections c ON c.id = j.collection_id AND c.deleted_at IS NULL
+LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = $1
 WHERE j.id = $2
 `
 
@@ -151,7 +152,7 @@ type GetJobForRow struct {
 	Role          *string
 }
 
-// Role is NULL when the user is no member of the job's collection.
+// Role is NULL when the user is no member of the job's collection, or it is deleted.
 func (q *Queries) GetJobFor(ctx context.Context, userID uuid.UUID, iD uuid.UUID) (GetJobForRow, error) {
 	row := q.db.QueryRow(ctx, getJobFor, userID, iD)
 	var i GetJobForRow

@@ -23,7 +23,12 @@ CREATE INDEX CONCURRENTLY items_trash_idx ON items (collection_id, deleted_at DE
 DROP INDEX CONCURRENTLY IF EXISTS items_deleted_at_idx;
 CREATE INDEX CONCURRENTLY items_deleted_at_idx ON items (deleted_at) WHERE deleted_at IS NOT NULL;
 
+-- Deleted collections that wait for their end.
+DROP INDEX CONCURRENTLY IF EXISTS collections_deleted_at_idx;
+CREATE INDEX CONCURRENTLY collections_deleted_at_idx ON collections (deleted_at) WHERE deleted_at IS NOT NULL;
+
 -- +goose Down
+DROP INDEX CONCURRENTLY IF EXISTS collections_deleted_at_idx;
 DROP INDEX CONCURRENTLY IF EXISTS items_deleted_at_idx;
 DROP INDEX CONCURRENTLY IF EXISTS items_trash_idx;
 DROP INDEX CONCURRENTLY IF EXISTS items_sourced_idx;

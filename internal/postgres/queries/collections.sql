@@ -27,14 +27,39 @@ FROM collections c
 LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = @user_id
 WHERE c.id = @id AND c.deleted_at IS NULL;
 
+-- name: GetCountedCollection :one
+-- As GetCollection, with the numbers of items and members.
+SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role, live.items, joined.members
+FROM collections c
+JOIN memberships m ON m.collection_id = c.id AND m.user_id = @user_id
+CROSS JOIN LATERAL (
+    SELECT count(*) AS items FROM (SELECT 1 FROM items i WHERE i.collection_id = c.id AND i.deleted_at IS NULL LIMIT 10000) AS counted
+) AS live
+CROSS JOIN LATERAL (
+    SELECT count(*) AS members FROM (SELECT 1 FROM memberships o WHERE o.collection_id = c.id LIMIT 10000) AS counted
+) AS joined
+WHERE c.id = @id AND c.deleted_at IS NULL;
+
 -- name: ListCollections :many
--- Walks memberships_user_id_idx backwards.
-SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role
-FROM memberships m
-JOIN collections c ON c.id = m.collection_id
-WHERE m.user_id = @user_id AND c.deleted_at IS NULL AND m.collection_id < @before
-ORDER BY m.collection_id DESC
-LIMIT @page_size;
+-- Walks memberships_user_id_idx backwards. Counts only for the page, up to a limit, from the indexes alone: an exact count of a big collection
+-- would cost more than everything else.
+WITH page AS (
+    SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role
+    FROM memberships m
+    JOIN collections c ON c.id = m.collection_id
+    WHERE m.user_id = @user_id AND c.deleted_at IS NULL AND m.collection_id < @before
+    ORDER BY m.collection_id DESC
+    LIMIT @page_size
+)
+SELECT page.*, live.items, joined.members
+FROM page
+CROSS JOIN LATERAL (
+    SELECT count(*) AS items FROM (SELECT 1 FROM items i WHERE i.collection_id = page.id AND i.deleted_at IS NULL LIMIT 10000) AS counted
+) AS live
+CROSS JOIN LATERAL (
+    SELECT count(*) AS members FROM (SELECT 1 FROM memberships o WHERE o.collection_id = page.id LIMIT 10000) AS counted
+) AS joined
+ORDER BY page.id DESC;
 
 -- name: ListCollectionRoles :many
 -- Every collection that the user may search.

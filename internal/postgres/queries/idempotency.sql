@@ -12,6 +12,9 @@ UPDATE idempotency_keys SET status = @status, header = @header, body = @body WHE
 SELECT request_hash, status, header, body FROM idempotency_keys WHERE principal = @principal AND key = @key;
 
 -- name: PruneIdempotencyKeys :execrows
-DELETE FROM idempotency_keys WHERE (principal, key) IN (
-    SELECT k.principal, k.key FROM idempotency_keys k WHERE k.created_at < @expired_before::timestamptz ORDER BY k.created_at LIMIT @batch_size
-);
+-- The rows are locked where they are chosen: one that is used anew meanwhile stays.
+WITH old AS (
+    SELECT k.principal, k.key FROM idempotency_keys k WHERE k.created_at < @expired_before::timestamptz
+    ORDER BY k.created_at LIMIT @batch_size FOR UPDATE SKIP LOCKED
+)
+DELETE FROM idempotency_keys k USING old WHERE k.principal = old.principal AND k.key = old.key;

@@ -24,8 +24,10 @@ SELECT count(*) FROM items WHERE collection_id = @collection_id;
 SELECT EXISTS (SELECT 1 FROM collections WHERE id = @id AND deleted_at IS NULL);
 
 -- name: RecordIndexed :exec
--- Only forward: a late batch never takes an item's state back. In id order, so that two batches can't deadlock.
+-- Only forward: a late batch never takes an item's state back. In id order, so that two batches can't deadlock. Not of an item that was erased:
+-- nobody would ever remove its state.
 INSERT INTO item_index_state AS s (item_id, indexed_version)
-SELECT n.item_id, n.version FROM ROWS FROM (unnest(@item_ids::uuid[]), unnest(@versions::bigint[])) AS n (item_id, version) ORDER BY n.item_id
+SELECT n.item_id, n.version FROM ROWS FROM (unnest(@item_ids::uuid[]), unnest(@versions::bigint[])) AS n (item_id, version)
+WHERE EXISTS (SELECT 1 FROM items i WHERE i.id = n.item_id) ORDER BY n.item_id
 ON CONFLICT (item_id) DO UPDATE SET indexed_version = greatest(s.indexed_version, excluded.indexed_version), indexed_at = now()
 WHERE s.indexed_version < excluded.indexed_version;

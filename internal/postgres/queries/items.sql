@@ -50,16 +50,6 @@ UPDATE items SET deleted_at = @deleted_at, version = version + 1, updated_by = @
 WHERE id = @id
 RETURNING version;
 
--- name: DeleteItemsOfCollection :many
--- One step of a collection's deletion; repeated until it returns no row. The rows are locked where they are chosen, so that one whose own
--- deletion is waited for is left out instead of deleted twice.
-WITH batch AS (
-    SELECT i.id FROM items i WHERE i.collection_id = @collection_id AND i.deleted_at IS NULL ORDER BY i.id DESC LIMIT @batch_size FOR NO KEY UPDATE
-)
-UPDATE items SET deleted_at = @deleted_at, version = version + 1, updated_by = @updated_by, updated_at = @deleted_at
-FROM batch WHERE items.id = batch.id
-RETURNING items.id, items.version, items.source_url;
-
 -- name: InsertOutboxMany :copyfrom
 -- For writes that change many aggregates. Rows get ascending ids in the order given.
 INSERT INTO outbox (event_id, aggregate_id, payload, traceparent) VALUES (@event_id, @aggregate_id, @payload, @traceparent);

@@ -13,11 +13,12 @@ FROM jobs
 WHERE coalesce(created_by, '00000000-0000-0000-0000-000000000000'::uuid) = @principal::uuid AND idempotency_key = @idempotency_key::text;
 
 -- name: GetJobFor :one
--- Role is NULL when the user is no member of the job's collection.
+-- Role is NULL when the user is no member of the job's collection, or it is deleted.
 SELECT j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.progress_done, j.progress_total, j.error,
        j.created_at, j.started_at, j.finished_at, m.role
 FROM jobs j
-LEFT JOIN memberships m ON m.collection_id = j.collection_id AND m.user_id = @user_id
+LEFT JOIN collections c ON c.id = j.collection_id AND c.deleted_at IS NULL
+LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = @user_id
 WHERE j.id = @id;
 
 -- name: ListJobs :many

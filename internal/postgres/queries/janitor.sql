@@ -1,0 +1,63 @@
+-- Batches of what has been kept long enough. Rows are locked where they are chosen and those in use are skipped: they wait for the next pass.
+
+-- name: TryJanitorLock :one
+-- Session-level, as TryLeadership.
+SELECT pg_try_advisory_lock(@key::bigint)::boolean;
+
+-- name: ReleaseJanitorLock :one
+SELECT pg_advisory_unlock(@key::bigint)::boolean;
+
+-- name: EraseItems :execrows
+-- Not before search has seen the deletion: afterwards nobody could tell search about it. After unseen_before, search is not waited for any more.
+WITH doomed AS (
+    SELECT i.id FROM items i
+    LEFT JOIN item_index_state s ON s.item_id = i.id
+    WHERE i.deleted_at < @deleted_before::timestamptz
+      AND (s.indexed_version >= i.version OR i.deleted_at < @unseen_before::timestamptz)
+    ORDER BY i.deleted_at LIMIT @batch_size FOR UPDATE OF i SKIP LOCKED
+), untagged AS (
+    DELETE FROM item_tags it USING doomed WHERE it.item_id = doomed.id
+), forgotten AS (
+    DELETE FROM item_index_state s USING doomed WHERE s.item_id = doomed.id
+)
+DELETE FROM items USING doomed WHERE items.id = doomed.id;
+
+-- name: CollectionsToErase :many
+SELECT c.id FROM collections c
+WHERE c.deleted_at < @deleted_before::timestamptz
+  AND NOT EXISTS (SELECT 1 FROM items i WHERE i.collection_id = c.id)
+  AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.collection_id = c.id AND j.state IN ('QUEUED', 'RUNNING'))
+ORDER BY c.deleted_at LIMIT @batch_size;
+
+-- name: EraseTags :execrows
+DELETE FROM tags WHERE id IN (SELECT t.id FROM tags t WHERE t.collection_id = @collection_id LIMIT @batch_size);
+
+-- name: EraseMemberships :execrows
+DELETE FROM memberships WHERE id IN (SELECT m.id FROM memberships m WHERE m.collection_id = @collection_id LIMIT @batch_size);
+
+-- name: EraseJobs :execrows
+DELETE FROM jobs WHERE id IN (
+    SELECT j.id FROM jobs j WHERE j.collection_id = @collection_id AND j.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT @batch_size
+);
+
+-- name: EraseCollection :execrows
+DELETE FROM collections WHERE id = @id;
+
+-- name: EraseSessions :execrows
+-- What a login does for its own account, for those who never come back. The refresh tokens go along.
+WITH ended AS (
+    SELECT s.id FROM sessions s WHERE least(s.expires_at, s.revoked_at) < @ended_before::timestamptz LIMIT @batch_size FOR UPDATE SKIP LOCKED
+)
+DELETE FROM sessions USING ended WHERE sessions.id = ended.id;
+
+-- name: EraseLoginAttempts :execrows
+WITH over AS (
+    SELECT l.key FROM login_attempts l WHERE l.resets_at < @over_before::timestamptz ORDER BY l.resets_at LIMIT @batch_size FOR UPDATE SKIP LOCKED
+)
+DELETE FROM login_attempts USING over WHERE login_attempts.key = over.key;
+
+-- name: EraseAPITokens :execrows
+WITH expired AS (
+    SELECT t.id FROM api_tokens t WHERE t.expires_at < @expired_before::timestamptz LIMIT @batch_size FOR UPDATE SKIP LOCKED
+)
+DELETE FROM api_tokens USING expired WHERE api_tokens.id = expired.id;

@@ -1,0 +1,150 @@
+package janitor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
+)
+
+// round is one pass over everything.
+type round struct {
+	cfg     Config
+	conn    *pgxpool.Conn
+	queries *db.Queries
+	now     time.Time
+	removed map[string]int64
+}
+
+type step struct {
+	name string
+	do   func(ctx context.Context) error
+}
+
+// steps are in the order in which one makes the next possible: a collection goes after its items.
+func (r *round) steps() []step {
+	trashed, size := r.ago(r.cfg.Retention), r.cfg.BatchSize
+	return []step{
+		{"purge again", r.purgeAgain},
+		{"items", r.each("items", func(ctx context.Context) (int64, error) {
+			return r.queries.EraseItems(ctx, trashed, trashed.Add(-unseenGrace), size)
+		})},
+		{"collections", r.collections},
+		{"idempotency keys", r.each("idempotency_keys", func(ctx context.Context) (int64, error) {
+			return r.queries.PruneIdempotencyKeys(ctx, r.ago(keyLifetime), size)
+		})},
+		{"sessions", r.each("sessions", func(ctx context.Context) (int64, error) {
+			return r.queries.EraseSessions(ctx, r.ago(sessionLifetime), size)
+		})},
+		{"login attempts", r.each("login_attempts", func(ctx context.Context) (int64, error) {
+			return r.queries.EraseLoginAttempts(ctx, r.ago(attemptsLifetime), size)
+		})},
+		{"API tokens", r.each("api_tokens", func(ctx context.Context) (int64, error) {
+			return r.queries.EraseAPITokens(ctx, r.ago(tokenLifetime), size)
+		})},
+	}
+}
+
+func (r *round) ago(d time.Duration) time.Time { return r.now.Add(-d) }
+
+// each repeats a batch until one is not full: what was in use and left out waits for the next round.
+func (r *round) each(kind string, batch func(ctx context.Context) (int64, error)) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		for {
+			limited, cancel := context.WithTimeout(ctx, batchTimeout)
+			rows, err := batch(limited)
+			cancel()
+			if rows > 0 {
+				r.removed[kind] += rows
+			}
+			if err != nil || rows < int64(r.cfg.BatchSize) {
+				return err
+			}
+		}
+	}
+}
+
+// collections removes those that have no items left, with what hangs on them. Nobody can see them: their deletion was announced long ago.
+func (r *round) collections(ctx context.Context) error {
+	for {
+		ids, err := r.queries.CollectionsToErase(ctx, r.ago(r.cfg.Retention), r.cfg.BatchSize)
+		if err != nil {
+			return fmt.Errorf("look for collections: %w", err)
+		}
+		for _, id := range ids {
+			if err := r.collection(ctx, id); err != nil {
+				return fmt.Errorf("collection %s: %w", id, err)
+			}
+		}
+		if len(ids) < int(r.cfg.BatchSize) {
+			return nil
+		}
+	}
+}
+
+func (r *round) collection(ctx context.Context, id uuid.UUID) error {
+	size := r.cfg.BatchSize
+	for _, step := range []func(ctx context.Context) error{
+		r.each("tags", func(ctx context.Context) (int64, error) { return r.queries.EraseTags(ctx, id, size) }),
+		r.each("memberships", func(ctx context.Context) (int64, error) { return r.queries.EraseMemberships(ctx, id, size) }),
+		r.each("jobs", func(ctx context.Context) (int64, error) { return r.queries.EraseJobs(ctx, &id, size) }),
+	} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	rows, err := r.queries.EraseCollection(ctx, id)
+	if rows > 0 {
+		r.removed["collections"] += rows
+	}
+	return err
+}
+
+// purgeAgain queues a purge for each deleted collection that has live items and none on its way, in the name of whoever deleted it.
+func (r *round) purgeAgain(ctx context.Context) error {
+	stranded, err := r.queries.StrandedCollections(ctx, r.cfg.BatchSize)
+	if err != nil {
+		return fmt.Errorf("look for collections: %w", err)
+	}
+	for _, collection := range stranded {
+		if err := r.queuePurge(ctx, collection); err != nil {
+			return fmt.Errorf("queue the purge of collection %s: %w", collection.ID, err)
+		}
+	}
+	return nil
+}
+
+func (r *round) queuePurge(ctx context.Context, collection db.StrandedCollectionsRow) error {
+	parameters, err := json.Marshal(map[string]uuid.UUID{"collection_id": collection.ID})
+	if err != nil {
+		return fmt.Errorf("encode the parameters: %w", err)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return fmt.Errorf("make an id: %w", err)
+	}
+	return postgres.InTx(ctx, r.conn, func(tx pgx.Tx) error {
+		q := r.queries.WithTx(tx)
+		job, err := q.CreateJob(ctx, db.CreateJobParams{
+			ID: id, Type: "purge", Parameters: parameters, CollectionID: &collection.ID, CreatedBy: collection.CreatedBy,
+			CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
+		})
+		if err != nil {
+			return err
+		}
+		created, err := event.New(event.JobCreated, event.Entity{Type: event.EntityJob, ID: job.ID, CollectionID: job.CollectionID}, event.Origin{},
+			job.CreatedAt, event.JobData{JobID: job.ID, EntityVersion: job.Version, JobType: job.Type, State: job.State, Attempt: int(job.Attempt)})
+		if err != nil {
+			return err
+		}
+		return postgres.WriteEvent(ctx, q, created)
+	})
+}
