@@ -1561,6 +1561,8 @@ type ClientInterface interface {
 
 	// GetCollection Get a collection
 	//
+	// Its ETag is the version of its name and description; the counts and `my_role` may change without it.
+	//
 	// Corresponds with GET /v1/collections/{id} (the `GetCollection` operationId).
 	GetCollection(ctx context.Context, id ID, params *GetCollectionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -1731,7 +1733,7 @@ type ClientInterface interface {
 
 	// TransferCollectionWithBody Hand a collection over to another owner (owner)
 	//
-	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor. Nobody can name themselves (409).
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1740,7 +1742,7 @@ type ClientInterface interface {
 
 	// TransferCollection Hand a collection over to another owner (owner)
 	//
-	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor. Nobody can name themselves (409).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2248,6 +2250,8 @@ func (c *Client) DeleteCollection(ctx context.Context, id ID, params *DeleteColl
 
 // GetCollection Get a collection
 //
+// Its ETag is the version of its name and description; the counts and `my_role` may change without it.
+//
 // Corresponds with GET /v1/collections/{id} (the `GetCollection` operationId).
 func (c *Client) GetCollection(ctx context.Context, id ID, params *GetCollectionParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewGetCollectionRequest(c.Server, id, params)
@@ -2638,7 +2642,7 @@ func (c *Client) MergeTags(ctx context.Context, id ID, tagID TagID, params *Merg
 
 // TransferCollectionWithBody Hand a collection over to another owner (owner)
 //
-// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor. Nobody can name themselves (409).
 //
 // Takes any type of body and a specified content type.
 //
@@ -2657,7 +2661,7 @@ func (c *Client) TransferCollectionWithBody(ctx context.Context, id ID, params *
 
 // TransferCollection Hand a collection over to another owner (owner)
 //
-// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor. Nobody can name themselves (409).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6330,6 +6334,8 @@ type ClientWithResponsesInterface interface {
 
 	// GetCollectionWithResponse Get a collection
 	//
+	// Its ETag is the version of its name and description; the counts and `my_role` may change without it.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/collections/{id} (the `GetCollection` operationId).
@@ -6514,7 +6520,7 @@ type ClientWithResponsesInterface interface {
 
 	// TransferCollectionWithBodyWithResponse Hand a collection over to another owner (owner)
 	//
-	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor. Nobody can name themselves (409).
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6523,7 +6529,7 @@ type ClientWithResponsesInterface interface {
 
 	// TransferCollectionWithResponse Hand a collection over to another owner (owner)
 	//
-	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+	// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor. Nobody can name themselves (409).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9463,6 +9469,8 @@ func (c *ClientWithResponses) DeleteCollectionWithResponse(ctx context.Context, 
 
 // GetCollectionWithResponse Get a collection
 //
+// Its ETag is the version of its name and description; the counts and `my_role` may change without it.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/collections/{id} (the `GetCollection` operationId).
@@ -9779,7 +9787,7 @@ func (c *ClientWithResponses) MergeTagsWithResponse(ctx context.Context, id ID, 
 
 // TransferCollectionWithBodyWithResponse Hand a collection over to another owner (owner)
 //
-// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor. Nobody can name themselves (409).
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9794,7 +9802,7 @@ func (c *ClientWithResponses) TransferCollectionWithBodyWithResponse(ctx context
 
 // TransferCollectionWithResponse Hand a collection over to another owner (owner)
 //
-// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor.
+// The account with this e-mail becomes an owner, whether it is a member yet or not, and the caller becomes an editor. Nobody can name themselves (409).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
