@@ -16,6 +16,14 @@ DROP INDEX CONCURRENTLY IF EXISTS items_author_idx;
 CREATE INDEX CONCURRENTLY items_author_idx ON items (collection_id, created_by, id DESC) WHERE deleted_at IS NULL;
 DROP INDEX CONCURRENTLY IF EXISTS items_sourced_idx;
 CREATE INDEX CONCURRENTLY items_sourced_idx ON items (collection_id, id DESC) WHERE deleted_at IS NULL AND source_url IS NOT NULL;
+DROP INDEX CONCURRENTLY IF EXISTS items_unsourced_idx;
+CREATE INDEX CONCURRENTLY items_unsourced_idx ON items (collection_id, id DESC) WHERE deleted_at IS NULL AND source_url IS NULL;
+
+-- Tags by name, and those that begin with a text in any case.
+DROP INDEX CONCURRENTLY IF EXISTS tags_name_idx;
+CREATE INDEX CONCURRENTLY tags_name_idx ON tags (collection_id, name COLLATE "C");
+DROP INDEX CONCURRENTLY IF EXISTS tags_prefix_idx;
+CREATE INDEX CONCURRENTLY tags_prefix_idx ON tags (collection_id, (lower(name)) COLLATE "C");
 
 -- The trash, newest deletion first, and what has been there long enough.
 DROP INDEX CONCURRENTLY IF EXISTS items_trash_idx;
@@ -31,6 +39,9 @@ CREATE INDEX CONCURRENTLY collections_deleted_at_idx ON collections (deleted_at)
 DROP INDEX CONCURRENTLY IF EXISTS collections_deleted_at_idx;
 DROP INDEX CONCURRENTLY IF EXISTS items_deleted_at_idx;
 DROP INDEX CONCURRENTLY IF EXISTS items_trash_idx;
+DROP INDEX CONCURRENTLY IF EXISTS tags_prefix_idx;
+DROP INDEX CONCURRENTLY IF EXISTS tags_name_idx;
+DROP INDEX CONCURRENTLY IF EXISTS items_unsourced_idx;
 DROP INDEX CONCURRENTLY IF EXISTS items_sourced_idx;
 DROP INDEX CONCURRENTLY IF EXISTS items_author_idx;
 DROP INDEX CONCURRENTLY IF EXISTS items_title_idx;
