@@ -23,6 +23,8 @@ var lastID = uuid.Max
 type position struct {
 	ID   uuid.UUID `json:"i,omitzero"`
 	Time time.Time `json:"t,omitzero"`
+	// Text is the title or the name that the page ended with, in lists that are sorted by it.
+	Text string `json:"x,omitempty"`
 	// Inner is the cursor of the search engine.
 	Inner string `json:"s,omitempty"`
 }

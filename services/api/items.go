@@ -31,53 +31,6 @@ func (s *server) GetItem(ctx context.Context, request gen.GetItemRequestObject) 
 	return gen.GetItem200JSONResponse{Body: itemBody(row), Headers: gen.GetItem200ResponseHeaders{ETag: &tag}}, nil
 }
 
-// ListItems implements gen.StrictServerInterface.
-func (s *server) ListItems(ctx context.Context, request gen.ListItemsRequestObject) (gen.ListItemsResponseObject, error) {
-	p, params := caller(ctx), request.Params
-	tags := wantedTags(params.Tag)
-	scope := []any{"items", p.id(), params.CollectionID, tags}
-	from, err := s.cursors.decode(params.Cursor, position{ID: lastID}, scope...)
-	if err != nil {
-		return nil, err
-	}
-	size := pageSize(params.Limit)
-	rows, err := s.itemPage(ctx, p.id(), params.CollectionID, tags, from.ID, size+1)
-	if err != nil {
-		return nil, fmt.Errorf("list items: %w", err)
-	}
-	if len(rows) == 0 && params.CollectionID != nil {
-		// An empty page of a collection that the caller can't see must not look like an empty collection.
-		if _, err := getCollection(ctx, s.queries, *params.CollectionID); err != nil {
-			return nil, err
-		}
-	}
-	rows, more := cut(rows, size)
-	out := gen.ListItems200JSONResponse{Items: make([]gen.ItemSummary, len(rows))}
-	for i, row := range rows {
-		out.Items[i] = summaryBody(row)
-	}
-	if more {
-		out.NextCursor, err = s.next(ctx, position{ID: rows[len(rows)-1].ID}, scope...)
-	}
-	return out, err
-}
-
-func (s *server) itemPage(
-	ctx context.Context, user uuid.UUID, collection *uuid.UUID, tags []string, before uuid.UUID, size int32,
-) ([]db.ListItemsRow, error) {
-	if len(tags) == 0 {
-		return s.queries.ListItems(ctx, db.ListItemsParams{UserID: user, CollectionID: collection, Before: before, PageSize: size})
-	}
-	tagged, err := s.queries.ListItemsByTags(ctx, db.ListItemsByTagsParams{
-		UserID: user, CollectionID: collection, FirstTag: tags[0], OtherTags: tags[1:], Before: before, PageSize: size,
-	})
-	rows := make([]db.ListItemsRow, len(tagged))
-	for i, row := range tagged {
-		rows[i] = db.ListItemsRow(row)
-	}
-	return rows, err
-}
-
 // getItem reads an item as the caller sees it.
 func getItem(ctx context.Context, q *db.Queries, id uuid.UUID) (db.GetItemRow, error) {
 	row, err := q.GetItem(ctx, caller(ctx).id(), id)
@@ -145,14 +98,6 @@ func searchState(version, indexed int64) gen.SearchState {
 func itemBody(row db.GetItemRow) gen.Item {
 	return gen.Item{
 		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, SourceURL: row.SourceUrl, Tags: row.Tags, Metadata: row.Metadata,
-		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion), MyRole: gen.Role(row.Role),
-		CreatedBy: row.CreatedBy, UpdatedBy: row.UpdatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
-	}
-}
-
-func summaryBody(row db.ListItemsRow) gen.ItemSummary {
-	return gen.ItemSummary{
-		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, SourceURL: row.SourceUrl, Tags: row.Tags,
 		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion), MyRole: gen.Role(row.Role),
 		CreatedBy: row.CreatedBy, UpdatedBy: row.UpdatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}

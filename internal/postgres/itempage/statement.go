@@ -228,7 +228,7 @@ func firstID(at time.Time) uuid.UUID {
 	ms := min(max(at.UnixMilli(), 0), last)
 	var id uuid.UUID
 	for i := range 6 {
-		id[i] = byte(ms >> (8 * (5 - i)))
+		id[i] = byte(ms >> (8 * (5 - i))) //nolint:gosec // the lowest byte is meant
 	}
 	return id
 }
