@@ -13,7 +13,7 @@ import (
 // WriteEvent adds an event to the outbox. Call it last in the write's transaction, after the aggregate's version was bumped: that update
 // holds the row lock, so the outbox order agrees with the version order of any one aggregate.
 func WriteEvent(ctx context.Context, q *db.Queries, e event.Envelope) error {
-	row, err := outboxRow(ctx, e)
+	row, err := OutboxRow(ctx, e)
 	if err != nil {
 		return err
 	}
@@ -28,7 +28,7 @@ func WriteEvents(ctx context.Context, q *db.Queries, events []event.Envelope) er
 	rows := make([]db.InsertOutboxManyParams, len(events))
 	for i := range events {
 		var err error
-		if rows[i], err = outboxRow(ctx, events[i]); err != nil {
+		if rows[i], err = OutboxRow(ctx, events[i]); err != nil {
 			return err
 		}
 	}
@@ -38,7 +38,8 @@ func WriteEvents(ctx context.Context, q *db.Queries, events []event.Envelope) er
 	return nil
 }
 
-func outboxRow(ctx context.Context, e event.Envelope) (db.InsertOutboxManyParams, error) {
+// OutboxRow is what WriteEvent writes, for a statement that makes the outbox row itself.
+func OutboxRow(ctx context.Context, e event.Envelope) (db.InsertOutboxManyParams, error) {
 	payload, err := json.Marshal(e)
 	if err != nil {
 		return db.InsertOutboxManyParams{}, fmt.Errorf("encode %s: %w", e.EventType, err)

@@ -25,6 +25,8 @@ type position struct {
 	Time time.Time `json:"t,omitzero"`
 	// Text is the title or the name that the page ended with, in lists that are sorted by it.
 	Text string `json:"x,omitempty"`
+	// Version is an item's.
+	Version int64 `json:"v,omitzero"`
 	// Inner is the cursor of the search engine.
 	Inner string `json:"s,omitempty"`
 }

@@ -40,7 +40,9 @@ type server struct {
 	clock    func() time.Time
 	// refreshTTL is how long a session lasts without being refreshed.
 	refreshTTL time.Duration
-	closed     bool // to new accounts
+	// trashRetention is how long deleted items can be restored.
+	trashRetention time.Duration
+	closed         bool // to new accounts
 }
 
 var _ gen.StrictServerInterface = (*server)(nil)
@@ -137,8 +139,9 @@ func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*serve
 		nudge:    deps.Nudge,
 		clock:    deps.Clock,
 
-		refreshTTL: cfg.RefreshTTL,
-		closed:     cfg.Registration == registrationClosed,
+		refreshTTL:     cfg.RefreshTTL,
+		trashRetention: cfg.Trash.Retention,
+		closed:         cfg.Registration == registrationClosed,
 	}
 	if s.clock == nil {
 		s.clock = time.Now

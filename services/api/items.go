@@ -3,18 +3,12 @@ package api
 import (
 	"context"
 	"fmt"
-	"net/url"
-	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
-
-// maxContent is the limit of an item's content in bytes of UTF-8.
-const maxContent = 1 << 20
 
 const noItem = "there is no such item, or you are not a member of its collection"
 
@@ -41,48 +35,6 @@ func getItem(ctx context.Context, q *db.Queries, id uuid.UUID) (db.GetItemRow, e
 		return row, fmt.Errorf("read the item: %w", err)
 	}
 	return row, nil
-}
-
-// wantedTags are the tags of a filter, each once and in one order, so that a cursor does not depend on how they were written.
-func wantedTags(tags *[]string) []string {
-	if tags == nil {
-		return []string{}
-	}
-	return normalTags(*tags)
-}
-
-// normalTags trims tags and drops duplicates. They are sorted as the database sorts them for an answer.
-func normalTags(tags []string) []string {
-	out := make([]string, len(tags))
-	for i, tag := range tags {
-		out[i] = strings.TrimSpace(tag)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
-}
-
-// checkItem names what the specification's schema can't express. Absent fields are nil.
-func checkItem(content, sourceURL *string, tags *[]string) error {
-	var wrong []gen.FieldError
-	if content != nil && len(*content) > maxContent {
-		wrong = append(wrong, pointed("/content", fmt.Sprintf("has %d bytes of UTF-8; at most %d are possible", len(*content), maxContent)))
-	}
-	if sourceURL != nil {
-		if u, err := url.Parse(*sourceURL); err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") {
-			wrong = append(wrong, pointed("/source_url", "must be an http or https URL"))
-		}
-	}
-	if tags != nil {
-		for i, tag := range *tags {
-			if strings.TrimSpace(tag) == "" { // the validator's \s knows ASCII's spaces only
-				wrong = append(wrong, pointed(fmt.Sprintf("/tags/%d", i), "must not be blank"))
-			}
-		}
-	}
-	if len(wrong) > 0 {
-		return unprocessable(wrong...)
-	}
-	return nil
 }
 
 func canEdit(role string) bool { return role == string(gen.Owner) || role == string(gen.Editor) }
