@@ -45,13 +45,28 @@ func (p principal) actor() *uuid.UUID {
 	return &p.user.ID
 }
 
-type principalKey struct{}
+// call is one request by a principal.
+type call struct {
+	principal principal
+	// confirm looks the principal up, while that is still to be done; see joined.
+	confirm func(ctx context.Context, q *db.Queries) (principal, error)
+	// used is the API token whose use is to be recorded.
+	used *uuid.UUID
+	// collections are those that the request's events are about.
+	collections []uuid.UUID
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) *call {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c
+	}
+	return &call{}
+}
 
 // caller returns the request's principal. Only routes behind authenticate have one.
-func caller(ctx context.Context) principal {
-	p, _ := ctx.Value(principalKey{}).(principal)
-	return p
-}
+func caller(ctx context.Context) principal { return callOf(ctx).principal }
 
 // userOnly returns the caller, or an error when a part of Atlas itself calls.
 func userOnly(ctx context.Context) (principal, error) {
@@ -85,59 +100,109 @@ func (p principal) inScope(method string) error {
 	})
 }
 
-// authenticate lets a request go on with its principal. Operations that the specification opens to everybody need none.
+// confirmLater names the operations whose first query carries the look-up of the caller, so that it takes no round trip of its own. Such an
+// operation may rely on the caller's id only, must read with server.reader or write with server.write, and nothing else of it may reach the world
+// before confirmed has let its answer go.
+var confirmLater = map[string]bool{"getItem": true, "listItems": true, "createItem": true, "updateItem": true, "deleteItem": true}
+
+// authenticate lets a request go on with its principal, within the quota of whoever calls. Operations that the specification opens to everybody
+// need no principal.
 func (s *server) authenticate(spec *spec) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		if op := spec.operation(c.Request, c.FullPath()); op != nil && op.public {
+		op := spec.operation(c.Request, c.FullPath())
+		if op != nil && op.public {
+			if err := s.countAddress(c); err != nil {
+				s.fail(c, err)
+			}
 			return
 		}
-		p, err := s.principal(c.Request.Context(), c.GetHeader("Authorization"))
+		called, err := s.identify(c.Request.Context(), c.Request.Header.Values("Authorization"))
 		if err == nil {
-			err = p.inScope(c.Request.Method)
+			err = s.countUser(c, called.principal.id())
+		} else if limited := s.countAddress(c); limited != nil {
+			err = limited
+		}
+		if err == nil {
+			err = called.principal.inScope(c.Request.Method)
+		}
+		if err == nil && (op == nil || !confirmLater[op.value.OperationID]) {
+			err = s.confirm(c.Request.Context(), called, s.queries)
+			s.recordUse(c.Request.Context(), called)
 		}
 		if err != nil {
 			s.fail(c, err)
 			return
 		}
-		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), principalKey{}, p))
+		c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), callKey{}, called))
 	}
 }
 
-func (s *server) principal(ctx context.Context, header string) (principal, error) {
-	if header == "" {
-		return principal{}, unauthenticated(challengeMissing, "send a token from POST /v1/auth/login as Authorization: Bearer <access_token>")
+// identify finds out who a request says it comes from. What is certain is that the token is genuine; whether it still counts is left to confirm.
+func (s *server) identify(ctx context.Context, header []string) (*call, error) {
+	if len(header) == 0 {
+		return nil, unauthenticated(challengeMissing, "send a token from POST /v1/auth/login as Authorization: Bearer <access_token>")
 	}
-	scheme, raw, found := strings.Cut(header, " ")
-	if !found || !strings.EqualFold(scheme, "Bearer") {
-		return principal{}, unauthenticated(challengeMissing, "the Authorization header is not Bearer <access_token>")
+	scheme, raw, found := strings.Cut(header[0], " ")
+	if !found || len(header) > 1 || !strings.EqualFold(scheme, "Bearer") {
+		return nil, unauthenticated(challengeMissing, "the Authorization header is not one Bearer <access_token>")
 	}
 	raw = strings.TrimSpace(raw)
 	if strings.HasPrefix(raw, personalPrefix) {
-		return s.personal(ctx, raw)
+		return s.identifyPersonal(ctx, hashSecret(raw))
 	}
 	claims, err := s.verifier.Verify(raw)
 	switch {
 	case errors.Is(err, token.ErrExpired):
-		return principal{}, unauthenticated(challengeInvalid, "the access token has expired: log in again")
+		return nil, unauthenticated(challengeInvalid, "the access token has expired: log in again")
 	case err != nil:
-		return principal{}, unauthenticated(challengeInvalid, "the access token is not valid")
+		return nil, unauthenticated(challengeInvalid, "the access token is not valid")
 	case claims.Service:
-		return principal{service: true, admin: claims.Admin}, nil
+		return &call{principal: principal{service: true, admin: claims.Admin}}, nil
 	}
-	user, err := s.bearer(ctx, claims)
-	if missing(err) || (err == nil && user.DisabledAt != nil) {
-		return principal{}, unauthenticated(challengeInvalid, "the access token's session has ended, or its account is gone or disabled")
+	called := &call{principal: principal{user: db.User{ID: claims.UserID}, session: claims.SessionID}}
+	called.confirm = func(ctx context.Context, q *db.Queries) (principal, error) {
+		user, err := bearer(ctx, q, claims)
+		if missing(err) || (err == nil && user.DisabledAt != nil) {
+			return principal{}, unauthenticated(challengeInvalid, "the access token's session has ended, or its account is gone or disabled")
+		}
+		if err != nil {
+			return principal{}, fmt.Errorf("look up the caller: %w", err)
+		}
+		return principal{user: user, session: claims.SessionID, admin: user.IsAdmin}, nil
 	}
-	if err != nil {
-		return principal{}, fmt.Errorf("look up the caller: %w", err)
-	}
-	return principal{user: user, session: claims.SessionID, admin: user.IsAdmin}, nil
+	return called, nil
 }
 
 // bearer finds the user and, in the same round trip, whether the token's session goes on.
-func (s *server) bearer(ctx context.Context, claims token.Claims) (db.User, error) {
+func bearer(ctx context.Context, q *db.Queries, claims token.Claims) (db.User, error) {
 	if claims.SessionID == uuid.Nil {
-		return s.queries.GetUser(ctx, claims.UserID)
+		return q.GetUser(ctx, claims.UserID)
 	}
-	return s.queries.GetUserOfSession(ctx, claims.UserID, claims.SessionID)
+	return q.GetUserOfSession(ctx, claims.UserID, claims.SessionID)
+}
+
+// confirm looks up the caller with q, unless that was done.
+func (s *server) confirm(ctx context.Context, called *call, q *db.Queries) error {
+	if called.confirm == nil {
+		return nil
+	}
+	p, err := called.confirm(ctx, q)
+	if err != nil {
+		return err
+	}
+	called.principal, called.confirm = p, nil
+	return nil
+}
+
+// confirmed lets the answer of an operation out once its caller is confirmed: whoever is refused learns that and nothing else.
+func (s *server) confirmed(operation gen.StrictHandlerFunc, _ string) gen.StrictHandlerFunc {
+	return func(c *gin.Context, request any) (any, error) {
+		response, err := operation(c, request)
+		called := callOf(c)
+		if refused := s.confirm(c, called, s.queries); refused != nil {
+			return nil, refused
+		}
+		s.recordUse(c, called)
+		return response, err
+	}
 }

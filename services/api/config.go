@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"net/url"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -22,6 +24,9 @@ import (
 const (
 	registrationOpen   = "open"
 	registrationClosed = "closed"
+
+	anyOrigin    = "*"
+	maxRateLimit = 1_000_000
 )
 
 // Config is what the API reads from the environment besides the blocks that it shares with other roles.
@@ -34,6 +39,8 @@ type Config struct {
 	AccessTokenTTL  time.Duration `env:"ACCESS_TOKEN_TTL" envDefault:"15m" help:"lifetime of an access token"`
 	RefreshTTL      time.Duration `env:"REFRESH_TOKEN_TTL" envDefault:"720h" help:"how long a session lasts without being refreshed"`
 	TrustedProxies  []string      `env:"TRUSTED_PROXIES" envSeparator:"," help:"comma-separated CIDRs whose X-Forwarded-For is believed"`
+	RateLimit       int           `env:"RATE_LIMIT" envDefault:"6000" help:"requests a minute that each caller may make of one replica; 0 for any number"`
+	CORSOrigins     []string      `env:"CORS_ORIGINS" envSeparator:"," help:"comma-separated origins whose pages may call the API from a browser; * for all"`
 	Registration    string        `env:"REGISTRATION" envDefault:"open" help:"open or closed: whether anybody may create an account"`
 	Trash           config.Trash
 }
@@ -53,6 +60,14 @@ func (c *Config) Validate() []error {
 	for _, network := range c.TrustedProxies {
 		if _, err := netip.ParsePrefix(network); err != nil {
 			errs = append(errs, fmt.Errorf("TRUSTED_PROXIES holds %q: want CIDRs, 10.0.0.0/8 for example", network))
+		}
+	}
+	if c.RateLimit < 0 || c.RateLimit > maxRateLimit {
+		errs = append(errs, fmt.Errorf("RATE_LIMIT=%d is not usable: want 0 to %d", c.RateLimit, maxRateLimit))
+	}
+	for _, origin := range c.CORSOrigins {
+		if !validOrigin(origin) || (origin == anyOrigin && len(c.CORSOrigins) > 1) {
+			errs = append(errs, fmt.Errorf("CORS_ORIGINS holds %q: want * alone or origins, https://app.example.com for example", origin))
 		}
 	}
 	if c.Registration != registrationOpen && c.Registration != registrationClosed {
@@ -75,6 +90,16 @@ func (c *Config) Validate() []error {
 		}
 	}
 	return errs
+}
+
+// validOrigin tells whether a browser may send exactly this as its Origin: a scheme and a host in lower case, and a port that is not the default.
+func validOrigin(origin string) bool {
+	if origin == anyOrigin {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Scheme != "" && u.Hostname() != "" && origin == strings.ToLower(u.Scheme+"://"+u.Host) &&
+		(u.Scheme != "https" || u.Port() != "443") && (u.Scheme != "http" || u.Port() != "80")
 }
 
 // Searcher finds items. The query always names the collections that the caller may see.

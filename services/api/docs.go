@@ -13,8 +13,8 @@ const docsPolicy = "default-src 'none'; script-src 'self' 'unsafe-inline'; style
 	"font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // addDocs serves the specification at /openapi.json and an interactive reference at /docs, all from the binary.
-func addDocs(engine *gin.Engine, spec *spec) {
-	engine.GET("/openapi.json", func(c *gin.Context) {
+func addDocs(router gin.IRouter, spec *spec) {
+	router.GET("/openapi.json", func(c *gin.Context) {
 		c.Header("Cache-Control", "no-cache")
 		c.Data(http.StatusOK, "application/json", spec.json)
 	})
@@ -30,6 +30,6 @@ func addDocs(engine *gin.Engine, spec *spec) {
 		c.Header("Cache-Control", "no-cache")
 		reference.ServeHTTP(c.Writer, c.Request)
 	}
-	engine.GET("/docs", page)
-	engine.GET("/docs/*asset", page)
+	router.GET("/docs", page)
+	router.GET("/docs/*asset", page)
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/atlas-platform/atlas/internal/bounded"
 	"github.com/atlas-platform/atlas/internal/password"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
@@ -33,9 +35,12 @@ type server struct {
 	searcher Searcher
 	hasher   *password.Hasher
 	issuer   *token.Issuer
-	verifier *token.Verifier
+	verifier *token.Cache
 	keys     []ed25519.PublicKey
 	cursors  cursorCodec
+	limiter  *rateLimiter
+	cors     corsPolicy
+	personal *bounded.Map[[sha256.Size]byte, personalToken]
 	nudge    func()
 	clock    func() time.Time
 	// refreshTTL is how long a session lasts without being refreshed.
@@ -74,16 +79,17 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 		return nil, fmt.Errorf("TRUSTED_PROXIES: %w", err)
 	}
 	engine.RedirectTrailingSlash = false
-	engine.Use(trace, observe.middleware, s.recover, secureHeaders)
+	engine.Use(trace, observe.middleware, s.recover, secureHeaders, s.cors.answer)
 	engine.NoRoute(func(c *gin.Context) { s.fail(c, notFound("nothing is at this path")) })
-	engine.NoMethod(func(c *gin.Context) { s.fail(c, methodNotAllowed(c)) })
+	engine.NoMethod(s.otherMethod(spec))
 
-	engine.GET("/livez", gin.WrapF(deps.Health.Live))
-	engine.GET("/readyz", gin.WrapF(deps.Health.Ready))
-	addDocs(engine, spec)
+	around := withHead{engine}
+	around.GET("/livez", gin.WrapF(deps.Health.Live))
+	around.GET("/readyz", gin.WrapF(deps.Health.Ready))
+	addDocs(around, spec)
 
-	operations := engine.Group("", deadline, origin, s.authenticate(spec), s.validate(spec))
-	strict := gen.NewStrictHandlerWithOptions(s, nil, gen.StrictGinServerOptions{
+	operations := withHead{engine.Group("", deadline, origin, keepSecrets, s.authenticate(spec), s.validate(spec))}
+	strict := gen.NewStrictHandlerWithOptions(s, []gen.StrictMiddlewareFunc{s.confirmed}, gen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, badRequest(err.Error())) },
 		HandlerErrorFunc:         func(c *gin.Context, err error) { s.fail(c, err) },
 		ResponseErrorHandlerFunc: func(c *gin.Context, err error) { s.fail(c, fmt.Errorf("write the answer: %w", err)) },
@@ -91,7 +97,8 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	gen.RegisterHandlersWithOptions(operations, strict, gen.GinServerOptions{
 		ErrorHandler: func(c *gin.Context, err error, _ int) { s.fail(c, badRequest(err.Error())) },
 	})
-	return engine, nil
+	addShadows(engine, spec, s.otherMethod(spec))
+	return compress(engine)
 }
 
 func newServer(cfg Config, deps Deps) (*server, error) {
@@ -133,9 +140,12 @@ func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*serve
 		searcher: deps.Searcher,
 		hasher:   password.NewHasher(password.Minimum, runtime.GOMAXPROCS(0)),
 		issuer:   token.NewIssuer(keys[0], cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, deps.Clock),
-		verifier: token.NewVerifier(cfg.Issuer, cfg.Audience, deps.Clock, public...),
+		verifier: token.NewCache(token.NewVerifier(cfg.Issuer, cfg.Audience, deps.Clock, public...), deps.Clock),
 		keys:     public,
 		cursors:  cursors,
+		limiter:  newRateLimiter(cfg.RateLimit),
+		cors:     newCORSPolicy(cfg.CORSOrigins),
+		personal: bounded.New[[sha256.Size]byte](maxKnownTokens, func(personalToken) int64 { return 0 }),
 		nudge:    deps.Nudge,
 		clock:    deps.Clock,
 
@@ -157,7 +167,7 @@ func (s *server) now() time.Time { return s.clock().UTC().Truncate(time.Microsec
 
 // write runs work in one transaction and wakes the relay after the commit.
 func (s *server) write(ctx context.Context, work func(q *db.Queries) error) error {
-	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return work(s.queries.WithTx(tx)) })
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return work(db.New(s.join(ctx, tx))) })
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ const noItem = "there is no such item, or you are not a member of its collection
 
 // GetItem implements gen.StrictServerInterface.
 func (s *server) GetItem(ctx context.Context, request gen.GetItemRequestObject) (gen.GetItemResponseObject, error) {
-	row, err := getItem(ctx, s.queries, request.ID)
+	row, err := getItem(ctx, s.reader(ctx), request.ID)
 	if err != nil {
 		return nil, err
 	}

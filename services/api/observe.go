@@ -28,7 +28,8 @@ const (
 )
 
 // trace joins the caller's W3C trace or starts one. Without a traceparent, an X-Request-Id that the caller chose is the trace_id of logs,
-// events and problems. The answer's X-Request-Id says what to look for.
+// events and problems. The answer's
+// X-Request-Id says what to look for, its traceparent where the caller's trace goes on.
 func trace(c *gin.Context) {
 	requestID := c.GetHeader("X-Request-Id")
 	if !requestIDPattern.MatchString(requestID) {
@@ -51,6 +52,7 @@ func trace(c *gin.Context) {
 		requestID = t.ID
 	}
 	c.Header("X-Request-Id", requestID)
+	c.Header("traceparent", t.Parent)
 	c.Request = c.Request.WithContext(telemetry.WithTrace(c.Request.Context(), t))
 	c.Next()
 }

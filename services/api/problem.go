@@ -90,6 +90,13 @@ func methodNotAllowed(c *gin.Context) *problem {
 	}
 }
 
+func notAcceptable(offers []string) *problem {
+	return &problem{
+		status: http.StatusNotAcceptable, kind: "not-acceptable", title: "No answer is acceptable",
+		detail: "this operation answers with " + strings.Join(offers, " or ") + ", which the Accept header rules out",
+	}
+}
+
 func preconditionFailed(version int64) *problem {
 	return &problem{
 		status: http.StatusPreconditionFailed, kind: "precondition-failed", title: "It was changed meanwhile",
@@ -104,8 +111,15 @@ func tooLarge(limit int64) *problem {
 	}
 }
 
+func tooSlow() *problem {
+	return &problem{status: http.StatusRequestTimeout, kind: "request-timeout", title: "The request took too long", detail: "the body did not arrive in time"}
+}
+
 func unsupportedMediaType(detail string) *problem {
-	return &problem{status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type", detail: detail}
+	return &problem{
+		status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type", detail: detail,
+		header: map[string]string{"Accept-Encoding": "identity"},
+	}
 }
 
 func tooManyAttempts(seconds int) *problem {
@@ -216,6 +230,9 @@ func (s *server) fail(c *gin.Context, err error) {
 		s.logger.ErrorContext(ctx, "encode a problem", slog.Any("error", err))
 	}
 	for name, value := range p.header {
+		if before := c.Writer.Header().Get(name); before != "" && strings.HasPrefix(name, "RateLimit") {
+			value += ", " + before // each names its quotas
+		}
 		c.Header(name, value)
 	}
 	c.Data(p.status, "application/problem+json", content.Bytes())

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -18,6 +19,8 @@ var specYAML []byte
 type spec struct {
 	json       []byte
 	operations map[string]*operation
+	// methods are what is possible at each path, as the router has it.
+	methods map[string][]string
 }
 
 // operation is what the checks of one route need.
@@ -28,6 +31,8 @@ type operation struct {
 	query    map[string]bool
 	// bodies are the schemas of the request's body by media type; none when the operation takes no body.
 	bodies map[string]*openapi3.Schema
+	// answers are the media types of what the operation answers when it succeeds; none when there is nothing to say.
+	answers []string
 }
 
 func loadSpec() (*spec, error) {
@@ -43,11 +48,18 @@ func loadSpec() (*spec, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load openapi.yaml: %w", err)
 	}
-	s := &spec{json: served, operations: make(map[string]*operation)}
+	s := &spec{json: served, operations: make(map[string]*operation), methods: make(map[string][]string)}
 	for path, item := range document.Paths.Map() {
 		for method, value := range item.Operations() {
+			s.methods[ginPath(path)] = append(s.methods[ginPath(path)], method)
+			if method == http.MethodGet {
+				s.methods[ginPath(path)] = append(s.methods[ginPath(path)], http.MethodHead)
+			}
 			s.operations[routeKey(method, ginPath(path))] = newOperation(item, value)
 		}
+	}
+	for _, methods := range s.methods {
+		slices.Sort(methods)
 	}
 	return s, nil
 }
@@ -67,12 +79,24 @@ func newOperation(item *openapi3.PathItem, value *openapi3.Operation) *operation
 			op.bodies[mediaType] = content.Schema.Value
 		}
 	}
+	for status, response := range value.Responses.Map() {
+		for mediaType := range response.Value.Content {
+			if strings.HasPrefix(status, "2") && !slices.Contains(op.answers, mediaType) {
+				op.answers = append(op.answers, mediaType)
+			}
+		}
+	}
+	slices.Sort(op.answers)
 	return op
 }
 
-// operation finds what belongs to a matched route. Every generated route has one.
+// operation finds what belongs to a matched route. Every generated route has one; HEAD is GET's.
 func (s *spec) operation(r *http.Request, fullPath string) *operation {
-	return s.operations[routeKey(r.Method, fullPath)]
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	return s.operations[routeKey(method, fullPath)]
 }
 
 func routeKey(method, path string) string { return method + " " + path }

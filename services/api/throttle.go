@@ -91,16 +91,24 @@ func attemptKey(kind, value string) []byte {
 	return sum[:]
 }
 
-// network is what one subscriber has: an IPv4 address, or a /64 of IPv6.
+// network names what one subscriber has.
 func network(address string) string {
 	ip, err := netip.ParseAddr(address)
 	if err != nil {
 		return address
 	}
-	ip = ip.Unmap().WithZone("")
-	if ip.Is4() {
+	if ip = subscriber(ip); ip.Is4() {
 		return ip.String()
 	}
+	return ip.String() + "/64"
+}
+
+// subscriber is the first address of what one subscriber has: an IPv4 address, or a /64 of IPv6.
+func subscriber(ip netip.Addr) netip.Addr {
+	ip = ip.Unmap().WithZone("")
+	if !ip.Is6() {
+		return ip
+	}
 	prefix, _ := ip.Prefix(64) // 64 is in range for IPv6
-	return prefix.String()
+	return prefix.Addr()
 }

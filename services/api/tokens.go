@@ -2,10 +2,13 @@ package api
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"slices"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/services/api/gen"
@@ -15,24 +18,55 @@ const (
 	personalPrefix   = "atlas_pat_"
 	maxTokens        = 100
 	maxTokenLifetime = 366 * 24 * time.Hour
+	// maxKnownTokens bounds the memory for the API tokens that are in use.
+	maxKnownTokens = 1 << 14
 )
 
-// personal finds whose API token this is.
-func (s *server) personal(ctx context.Context, raw string) (principal, error) {
-	row, err := s.queries.GetUserOfAPIToken(ctx, hashSecret(raw))
-	if missing(err) || (err == nil && row.User.DisabledAt != nil) {
-		return principal{}, unauthenticated(challengeInvalid, "the API token is not valid or has expired, or its account is disabled")
-	}
-	if err != nil {
-		return principal{}, fmt.Errorf("look up the API token: %w", err)
-	}
-	if row.Untouched {
-		if err := s.queries.TouchAPIToken(ctx, row.TokenID); err != nil {
-			s.logger.WarnContext(ctx, "the use of an API token is not recorded", slog.Any("error", err))
+// personalToken is what never changes about an API token.
+type personalToken struct {
+	user   uuid.UUID
+	scopes []string
+}
+
+// identifyPersonal finds whose API token this is. The first time it takes a query, whose answer is kept; whether the token still counts is
+// looked up for every request.
+func (s *server) identifyPersonal(ctx context.Context, hash []byte) (*call, error) {
+	called := &call{}
+	called.confirm = func(ctx context.Context, q *db.Queries) (principal, error) {
+		row, err := q.GetUserOfAPIToken(ctx, hash)
+		if missing(err) || (err == nil && row.User.DisabledAt != nil) {
+			s.personal.Delete([sha256.Size]byte(hash))
+			return principal{}, unauthenticated(challengeInvalid, "the API token is not valid or has expired, or its account is disabled")
 		}
+		if err != nil {
+			return principal{}, fmt.Errorf("look up the API token: %w", err)
+		}
+		if row.Untouched {
+			called.used = &row.TokenID
+		}
+		s.personal.Put([sha256.Size]byte(hash), personalToken{user: row.User.ID, scopes: row.Scopes})
+		admin := row.User.IsAdmin && slices.Contains(row.Scopes, string(gen.ScopeAdmin))
+		return principal{user: row.User, admin: admin, personal: true, scopes: row.Scopes}, nil
 	}
-	admin := row.User.IsAdmin && slices.Contains(row.Scopes, string(gen.ScopeAdmin))
-	return principal{user: row.User, admin: admin, personal: true, scopes: row.Scopes}, nil
+	if known, found := s.personal.Get([sha256.Size]byte(hash)); found {
+		called.principal = principal{user: db.User{ID: known.user}, personal: true, scopes: known.scopes}
+		return called, nil
+	}
+	if err := s.confirm(ctx, called, s.queries); err != nil {
+		return nil, err
+	}
+	return called, nil
+}
+
+// recordUse notes, at most once a minute, that an API token was used.
+func (s *server) recordUse(ctx context.Context, called *call) {
+	if called.used == nil {
+		return
+	}
+	if err := s.queries.TouchAPIToken(ctx, *called.used); err != nil {
+		s.logger.WarnContext(ctx, "the use of an API token is not recorded", slog.Any("error", err))
+	}
+	called.used = nil
 }
 
 // CreateToken implements gen.StrictServerInterface.

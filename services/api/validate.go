@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,6 +73,9 @@ func (s *server) validate(spec *spec) gin.HandlerFunc {
 }
 
 func (op *operation) check(c *gin.Context) error {
+	if err := op.accepted(c); err != nil {
+		return err
+	}
 	query, err := url.ParseQuery(c.Request.URL.RawQuery)
 	if err != nil {
 		return badRequest("the query string is not well formed: " + err.Error())
@@ -141,10 +145,10 @@ func (op *operation) checkParameters(c *gin.Context, query url.Values) []gen.Fie
 
 // readBody reads, decodes and bounds the body, and finds the schema for its media type.
 func (op *operation) readBody(c *gin.Context) (value any, content []byte, schema *openapi3.Schema, err error) {
-	mediaType, parameters, err := mime.ParseMediaType(c.GetHeader("Content-Type"))
+	mediaType, parameters, err := mime.ParseMediaType(strings.Join(c.Request.Header.Values("Content-Type"), ", ")) // two of them are none
 	schema = op.bodies[mediaType]
 	charset := parameters["charset"]
-	if err != nil || schema == nil || (charset != "" && !strings.EqualFold(charset, "utf-8")) || c.GetHeader("Content-Encoding") != "" {
+	if err != nil || schema == nil || (charset != "" && !strings.EqualFold(charset, "utf-8")) || encoded(c.Request) {
 		accepted := make([]string, 0, len(op.bodies))
 		for name := range op.bodies {
 			accepted = append(accepted, name)
@@ -157,6 +161,8 @@ func (op *operation) readBody(c *gin.Context) (value any, content []byte, schema
 	switch {
 	case errors.As(err, &exceeded):
 		return nil, nil, nil, tooLarge(exceeded.Limit)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return nil, nil, nil, tooSlow()
 	case err != nil:
 		return nil, nil, nil, badRequest("the body could not be read to its end")
 	case len(bytes.TrimSpace(content)) == 0:
@@ -175,6 +181,12 @@ func (op *operation) readBody(c *gin.Context) (value any, content []byte, schema
 		return nil, nil, nil, badRequest("there is more after the body's JSON value")
 	}
 	return value, content, schema, nil
+}
+
+// encoded tells whether a body is compressed. A small one that becomes a large one is a risk that saves little: bodies are small.
+func encoded(r *http.Request) bool {
+	coding := strings.Join(r.Header.Values("Content-Encoding"), ",")
+	return coding != "" && !strings.EqualFold(coding, "identity")
 }
 
 // crowded tells, without decoding it, whether a JSON text has more than maxValues values: each but the first follows a comma or a bracket.

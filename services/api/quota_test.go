@@ -1,0 +1,92 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/atlas-platform/atlas/services/api"
+)
+
+func limited(requests int) func(*api.Config) {
+	return func(c *api.Config) { c.RateLimit, c.TrustedProxies = requests, []string{"127.0.0.0/8", "::1/128"} }
+}
+
+func TestQuotaOfACaller(t *testing.T) {
+	t.Parallel()
+	b := setupWith(t, nil, nil, limited(5)) // one more each 12 s
+	ada, eve := b.account("ada"), b.account("eve")
+	_, script := b.apiToken(ada, "read")
+	for i := range 3 {
+		a := b.call(ada, "GET", "/v1/me", nil).is(200)
+		require.Regexp(t, fmt.Sprintf(`^"requests";r=%d;t=\d+$`, 3-i), a.header.Get("RateLimit"))
+		require.Equal(t, `"requests";q=5;w=60`, a.header.Get("RateLimit-Policy"))
+	}
+	require.Contains(t, b.call(script, "GET", "/v1/nothing", nil).header, "X-Request-Id") // no operation: not counted
+	a := b.call(script, "DELETE", "/v1/tokens/x", nil).problem(403, "forbidden")
+	require.Contains(t, a.header.Get("RateLimit"), `r=0;t=`, "an API token counts for its user")
+	for _, user := range []*account{ada, script} {
+		a := b.call(user, "GET", "/v1/me", nil).problem(429, "too-many-requests")
+		wait, err := strconv.Atoi(a.header.Get("Retry-After"))
+		require.NoError(t, err)
+		require.InDelta(t, 6, wait, 6)
+		require.Contains(t, a.header.Get("RateLimit"), `"requests";r=0;t=`)
+	}
+	b.call(eve, "GET", "/v1/me", nil).is(200)
+	for range 20 {
+		require.Equal(t, 200, b.call(ada, "GET", "/livez", nil).status)
+		b.call(ada, "OPTIONS", "/v1/me", nil).is(204)
+		require.Empty(t, b.call(ada, "GET", "/openapi.json", nil).header.Get("RateLimit"))
+	}
+	b.call(b.operator(), "GET", "/v1/jobs", nil).is(200)
+}
+
+func TestQuotaOfAnAddress(t *testing.T) {
+	t.Parallel()
+	b := setupWith(t, nil, nil, limited(4))
+	ada := b.account("ada")
+	from := func(address string) option { return header("X-Forwarded-For", address) }
+	forged := &account{token: ada.token[:len(ada.token)-3] + "AAA"}
+	for range 2 {
+		b.call(nil, "GET", "/v1/me", nil, from("192.0.2.1")).problem(401, "unauthenticated")
+		b.call(forged, "GET", "/v1/me", nil, from("192.0.2.1")).problem(401, "unauthenticated")
+	}
+	b.call(nil, "GET", "/v1/me", nil, from("192.0.2.1")).problem(429, "too-many-requests")
+	b.call(nil, "GET", "/.well-known/jwks.json", nil, from("192.0.2.1")).problem(429, "too-many-requests")
+	b.call(ada, "GET", "/v1/me", nil, from("192.0.2.1")).is(200)
+	b.call(nil, "GET", "/.well-known/jwks.json", nil, from("192.0.2.2")).is(200)
+	for i := range 4 {
+		b.call(nil, "GET", "/.well-known/jwks.json", nil, from(fmt.Sprintf("2001:db8::%d", i))).is(200)
+	}
+	b.call(nil, "GET", "/.well-known/jwks.json", nil, from("2001:db8::ffff:1")).problem(429, "too-many-requests")
+	b.call(nil, "GET", "/.well-known/jwks.json", nil, from("2001:db8:0:1::1")).is(200)
+
+	a := b.guess("nobody@example.com", "wrong password", from("192.0.2.3")).problem(401, "unauthenticated")
+	require.Regexp(t, `^"account";r=9;t=\d+, "address";r=99;t=\d+, "requests";r=3;t=\d+$`, a.header.Get("RateLimit"))
+	require.Equal(t, `"account";q=10;w=300, "address";q=100;w=300, "requests";q=4;w=60`, a.header.Get("RateLimit-Policy"))
+	require.Len(t, a.header.Values("RateLimit"), 1)
+}
+
+// TestEveryOperationHasAQuota also sees that each answer says what is left of it.
+func TestEveryOperationHasAQuota(t *testing.T) {
+	t.Parallel()
+	b := setupWith(t, nil, nil, limited(1))
+	var next atomic.Int64
+	fresh := func(r *http.Request) { r.Header.Set("X-Forwarded-For", fmt.Sprintf("198.51.100.%d", next.Load())) }
+	for i, op := range operations(t, nil) {
+		next.Add(1)
+		user := b.account(fmt.Sprintf("user%d", i))
+		a := b.call(user, op.method, op.path, nil, fresh)
+		require.NotEqual(t, 429, a.status, op.id)
+		require.Regexp(t, `^"requests";r=0;t=\d+$`, a.header.Get("RateLimit"), op.id)
+		b.call(user, op.method, op.path, nil, fresh).problem(429, "too-many-requests")
+		if !op.public {
+			b.call(nil, op.method, op.path, nil, fresh).problem(401, "unauthenticated")
+			b.call(nil, op.method, op.path, nil, fresh).problem(429, "too-many-requests")
+		}
+	}
+}
