@@ -101,9 +101,9 @@ func (p principal) inScope(method string) error {
 }
 
 // confirmLater names the operations whose first query carries the look-up of the caller, so that it takes no round trip of its own. Such an
-// operation may rely on the caller's id only, must read with server.reader or write with server.write, and nothing else of it may reach the world
-// before confirmed has let its answer go.
-var confirmLater = map[string]bool{"getItem": true, "listItems": true, "createItem": true, "updateItem": true, "deleteItem": true}
+// operation may rely on the caller's id only, must read with server.reader, and must not write: nothing of it may reach the world before confirmed
+// has let its answer go.
+var confirmLater = map[string]bool{"getItem": true, "listItems": true}
 
 // authenticate lets a request go on with its principal, within the quota of whoever calls. Operations that the specification opens to everybody
 // need no principal.
