@@ -65,6 +65,43 @@ func TestSyncFollowsTheRow(t *testing.T) {
 	require.Zero(t, states, "what was erased leaves no state behind")
 }
 
+// TestSyncFollowsAMoveAndTheTrash takes an item through what may become of it: each step has a higher version, so a document never goes back.
+func TestSyncFollowsAMoveAndTheTrash(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	pool, es := pgtest.New(t), indexingtest.Client(t)
+	alias, seed := indexingtest.NewAlias(t, es), indexingtest.NewSeed(t, pool)
+	indexer := indexing.New(pool, es, alias)
+	from, to := seed.Collection(t), seed.Collection(t)
+	id := seed.Item(t, from, "one", "text", "a")
+	sync := func(version int64) indexingtest.Stored {
+		t.Helper()
+		rejected, err := indexer.Sync(ctx, []indexing.Target{{ItemID: id, Version: version}})
+		require.NoError(t, err)
+		require.Empty(t, rejected)
+		return indexingtest.Get(t, es, alias, id)
+	}
+	require.Equal(t, from.String(), sync(1).Source["collection_id"])
+
+	seed.Exec(t, "UPDATE items SET collection_id = $2, version = 2 WHERE id = $1", id, to)
+	moved := sync(2)
+	require.Equal(t, to.String(), moved.Source["collection_id"])
+	require.EqualValues(t, 2, moved.Version)
+
+	seed.Delete(t, id)
+	require.False(t, sync(3).Found)
+	seed.Exec(t, "UPDATE items SET deleted_at = NULL, version = 4 WHERE id = $1", id)
+	restored := sync(4)
+	require.True(t, restored.Found)
+	require.EqualValues(t, 4, restored.Version)
+	require.True(t, sync(3).Found, "a late event of the deletion finds the row as it is")
+	require.EqualValues(t, 4, indexedVersion(t, seed, id))
+
+	seed.Delete(t, id)
+	seed.Exec(t, "WITH untagged AS (DELETE FROM item_tags) DELETE FROM items WHERE id = $1", id) // erased before the index heard of it
+	require.False(t, sync(5).Found)
+}
+
 func TestItemsOfADeletedCollectionLeaveTheIndex(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -106,7 +106,7 @@ func decode(raw []byte) (any, error) {
 	return plain(value, "")
 }
 
-// plain checks the strings and writes the numbers out, as PostgreSQL will: what is stored is then what comes back.
+// plain checks the strings and writes the numbers out, as PostgreSQL would: what is stored is then what comes back.
 func plain(value any, pointer string) (any, error) {
 	switch value := value.(type) {
 	case string:

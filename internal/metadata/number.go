@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// plainNumber writes a JSON number without an exponent, as PostgreSQL's numeric does. It is not ok when a double is too small or too large for it.
+// plainNumber writes a JSON number without an exponent and without zeros that say nothing, so that equal numbers look the same. It is not ok when a double is too small or too large for it.
 func plainNumber(number string) (digits string, ok bool) {
 	if len(number) > MaxBytes {
 		return number, true // too large as a whole, whatever it is
@@ -37,7 +37,7 @@ func plainNumber(number string) (digits string, ok bool) {
 		whole = "0"
 	}
 	digits = whole
-	if fraction != "" {
+	if fraction = strings.TrimRight(fraction, "0"); fraction != "" {
 		digits += "." + fraction
 	}
 	if negative {
