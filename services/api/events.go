@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,7 +16,11 @@ import (
 
 // newEvent makes the envelope of something that the caller did.
 func newEvent(ctx context.Context, eventType event.Type, entity event.Entity, at time.Time, data any) (event.Envelope, error) {
-	origin := event.Origin{ActorUserID: caller(ctx).actor()}
+	called := callOf(ctx)
+	origin := event.Origin{ActorUserID: called.principal.actor()}
+	if entity.CollectionID != nil && !slices.Contains(called.collections, *entity.CollectionID) {
+		called.collections = append(called.collections, *entity.CollectionID)
+	}
 	if t := telemetry.TraceFrom(ctx); t.ID != "" {
 		origin.TraceID = &t.ID
 	}

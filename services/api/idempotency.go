@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/gin-gonic/gin"
+	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/services/api/gen"
@@ -40,7 +43,8 @@ func (r *replay) send(c *gin.Context) {
 }
 
 // writeOnce is server.write for a request that may carry an Idempotency-Key: the answer is stored in the transaction of the work, so that there
-// are both or none, and an equal request waits for that transaction and gets the same answer. render is the method of R that writes the answer.
+// are both or none, and an equal request waits for that transaction and gets the same answer, as long as the caller is a member of what it tells
+// about. render is the method of R that writes the answer.
 func writeOnce[R any](
 	ctx context.Context, s *server, key *string, request any, render func(R, http.ResponseWriter) error, work func(q *db.Queries) (R, error),
 ) (answer R, err error) {
@@ -86,6 +90,9 @@ func claimKey(ctx context.Context, s *server, q *db.Queries, key string, hash []
 	}
 	if !bytes.Equal(stored.RequestHash, hash) {
 		return keyReused("another request was made with this key")
+	}
+	if !stored.Visible {
+		return notFound("this request was done before, and you may not see its answer any more")
 	}
 	answer := &replay{status: int(stored.Status), body: stored.Body}
 	if err := json.Unmarshal(stored.Header, &answer.header); err != nil {
@@ -140,9 +147,51 @@ func (r *recorder) store(ctx context.Context, q *db.Queries, key string) error {
 	}
 	err = q.StoreIdempotentAnswer(ctx, db.StoreIdempotentAnswerParams{
 		Principal: caller(ctx).id(), Key: key, Status: int32(r.status), Header: encoded, Body: r.body.Bytes(), //nolint:gosec // an HTTP status
+		Collections: toldAbout(ctx, r.body.Bytes()),
 	})
 	if err != nil {
 		return fmt.Errorf("store the answer of an Idempotency-Key: %w", err)
 	}
 	return nil
+}
+
+// toldAbout are the collections that an answer tells about: those of its path, of the events of the request, and those that the body names.
+func toldAbout(ctx context.Context, body []byte) []uuid.UUID {
+	told := slices.Clone(callOf(ctx).collections)
+	if c, ok := ctx.(*gin.Context); ok && strings.HasPrefix(c.FullPath(), "/v1/collections/:id") {
+		if id, err := uuid.Parse(c.Param("id")); err == nil {
+			told = append(told, id)
+		}
+	}
+	var value any
+	if json.Unmarshal(body, &value) == nil { // an empty body names none
+		told = namedCollections(value, told)
+	}
+	slices.SortFunc(told, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	told = slices.Compact(told)
+	if told == nil {
+		return []uuid.UUID{}
+	}
+	return told
+}
+
+// namedCollections walks an answer. What an item's metadata says is the user's own business.
+func namedCollections(value any, found []uuid.UUID) []uuid.UUID {
+	switch value := value.(type) {
+	case []any:
+		for _, element := range value {
+			found = namedCollections(element, found)
+		}
+	case map[string]any:
+		for name, element := range value {
+			if text, ok := element.(string); ok && name == "collection_id" {
+				if id, err := uuid.Parse(text); err == nil {
+					found = append(found, id)
+				}
+			} else if name != "metadata" {
+				found = namedCollections(element, found)
+			}
+		}
+	}
+	return found
 }

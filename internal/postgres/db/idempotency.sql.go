@@ -14,8 +14,8 @@ import (
 )
 
 const claimIdempotencyKey = `-- name: ClaimIdempotencyKey :execrows
-INSERT INTO idempotency_keys AS k (principal, key, request_hash, status, header, body)
-VALUES ($1, $2, $3, 0, '{}', '')
+INSERT INTO idempotency_keys AS k (principal, key, request_hash, status, header, body, collections)
+VALUES ($1, $2, $3, 0, '{}', '', '{}')
 ON CONFLICT (principal, key) DO UPDATE SET request_hash = excluded.request_hash, created_at = now()
 WHERE k.created_at < $4::timestamptz
 `
@@ -42,7 +42,14 @@ func (q *Queries) ClaimIdempotencyKey(ctx context.Context, arg ClaimIdempotencyK
 }
 
 const getIdempotentAnswer = `-- name: GetIdempotentAnswer :one
-SELECT request_hash, status, header, body FROM idempotency_keys WHERE principal = $1 AND key = $2
+SELECT k.request_hash, k.status, k.header, k.body, NOT EXISTS (
+    SELECT FROM unnest(k.collections) AS told (id)
+    WHERE NOT EXISTS (
+        SELECT FROM memberships m JOIN collections c ON c.id = m.collection_id AND c.deleted_at IS NULL
+        WHERE m.collection_id = told.id AND m.user_id = k.principal
+    )
+) AS visible
+FROM idempotency_keys k WHERE k.principal = $1 AND k.key = $2
 `
 
 type GetIdempotentAnswerRow struct {
@@ -50,8 +57,10 @@ type GetIdempotentAnswerRow struct {
 	Status      int32
 	Header      json.RawMessage
 	Body        []byte
+	Visible     bool
 }
 
+// visible: the caller is still a member of every collection that the answer tells about.
 func (q *Queries) GetIdempotentAnswer(ctx context.Context, principal uuid.UUID, key string) (GetIdempotentAnswerRow, error) {
 	row := q.db.QueryRow(ctx, getIdempotentAnswer, principal, key)
 	var i GetIdempotentAnswerRow
@@ -60,6 +69,7 @@ func (q *Queries) GetIdempotentAnswer(ctx context.Context, principal uuid.UUID, 
 		&i.Status,
 		&i.Header,
 		&i.Body,
+		&i.Visible,
 	)
 	return i, err
 }
@@ -82,15 +92,17 @@ func (q *Queries) PruneIdempotencyKeys(ctx context.Context, expiredBefore time.T
 }
 
 const storeIdempotentAnswer = `-- name: StoreIdempotentAnswer :exec
-UPDATE idempotency_keys SET status = $1, header = $2, body = $3 WHERE principal = $4 AND key = $5
+UPDATE idempotency_keys SET status = $1, header = $2, body = $3, collections = $4::uuid[]
+WHERE principal = $5 AND key = $6
 `
 
 type StoreIdempotentAnswerParams struct {
-	Status    int32
-	Header    json.RawMessage
-	Body      []byte
-	Principal uuid.UUID
-	Key       string
+	Status      int32
+	Header      json.RawMessage
+	Body        []byte
+	Collections []uuid.UUID
+	Principal   uuid.UUID
+	Key         string
 }
 
 func (q *Queries) StoreIdempotentAnswer(ctx context.Context, arg StoreIdempotentAnswerParams) error {
@@ -98,6 +110,7 @@ func (q *Queries) StoreIdempotentAnswer(ctx context.Context, arg StoreIdempotent
 		arg.Status,
 		arg.Header,
 		arg.Body,
+		arg.Collections,
 		arg.Principal,
 		arg.Key,
 	)

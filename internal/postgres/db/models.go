@@ -59,6 +59,7 @@ type IdempotencyKey struct {
 	Status      int32
 	Header      json.RawMessage
 	Body        []byte
+	Collections []uuid.UUID
 	CreatedAt   time.Time
 }
 

@@ -26,6 +26,7 @@ CREATE TABLE idempotency_keys (
     status       integer NOT NULL,
     header       jsonb NOT NULL,
     body         bytea NOT NULL,
+    collections  uuid[] NOT NULL, -- what the answer tells about; it is repeated to members of all of them only
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (principal, key)
 );
