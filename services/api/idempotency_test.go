@@ -17,7 +17,7 @@ func key(name string) option { return header("Idempotency-Key", name) }
 
 func (a answer) replayed() bool { return a.header.Get("Idempotency-Replayed") == "true" }
 
-func (b *testBundle) count(query string, args ...any) (n int) {
+func (b *testBundle) number(query string, args ...any) (n int) {
 	b.t.Helper()
 	require.NoError(b.t, b.pool.QueryRow(b.t.Context(), query, args...).Scan(&n))
 	return n
@@ -54,7 +54,7 @@ func TestHundredEqualRequests(t *testing.T) {
 		}
 	}
 	require.Equal(t, 99, replays)
-	require.Equal(t, 1, b.count("SELECT count(*) FROM items"))
+	require.Equal(t, 1, b.number("SELECT count(*) FROM items"))
 	require.Len(t, b.envelopes(), before+1)
 	require.NotEqual(t, answers[0].header.Get("X-Request-Id"), answers[1].header.Get("X-Request-Id"), "what is about the request is not replayed")
 }
@@ -143,7 +143,7 @@ func TestRefusedRequestIsNotKept(t *testing.T) {
 	b.call(eve, "POST", "/v1/items", newItem(c, "one"), key("k")).problem(403, "forbidden")
 	b.call(operator, "POST", "/v1/items", newItem(c, "one"), key("k")).problem(404, "not-found")
 	b.call(operator, "POST", "/v1/collections", map[string]any{"name": "n"}, key("k")).problem(403, "forbidden")
-	require.Zero(t, b.count("SELECT count(*) FROM idempotency_keys"))
+	require.Zero(t, b.number("SELECT count(*) FROM idempotency_keys"))
 	b.call(ada, "PATCH", "/v1/collections/"+c+"/members/"+eve.id, map[string]any{"role": "editor"}).is(200)
 	require.False(t, b.call(eve, "POST", "/v1/items", newItem(c, "two"), key("k")).is(201).replayed())
 }
@@ -168,7 +168,7 @@ func TestOldKeyIsForgotten(t *testing.T) {
 	third := b.call(ada, "POST", "/v1/items", again, key("k")).is(201)
 	require.True(t, third.replayed(), "it counts from the new use")
 	require.Equal(t, second.id(), third.id())
-	require.Equal(t, 1, b.count("SELECT count(*) FROM idempotency_keys"))
+	require.Equal(t, 1, b.number("SELECT count(*) FROM idempotency_keys"))
 }
 
 // TestKeyOfWorkThatCrashed: the transaction that used the key ends without a commit, as it does when its process dies.
@@ -185,7 +185,7 @@ func TestKeyOfWorkThatCrashed(t *testing.T) {
 	done := make(chan answer, 1)
 	go func() { done <- b.call(ada, "POST", "/v1/items", newItem(c, "one"), key("k")) }()
 	require.Eventually(t, func() bool {
-		return b.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 1
+		return b.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 1
 	}, 20*time.Second, 5*time.Millisecond, "the request waits for the one that uses the key")
 	require.NoError(t, tx.Rollback(t.Context()))
 	a := <-done
@@ -218,7 +218,7 @@ func TestReplayNeedsTheRight(t *testing.T) {
 		require.True(t, ask().replayed(), fmt.Sprint(i))
 	}
 	shown[2]().is(201)
-	require.Equal(t, 4, b.count("SELECT count(*) FROM idempotency_keys"))
+	require.Equal(t, 4, b.number("SELECT count(*) FROM idempotency_keys"))
 
 	b.call(owner, "PATCH", "/v1/collections/"+c+"/members/"+guest.id, map[string]any{"role": "viewer"}).is(200)
 	require.True(t, shown[0]().is(201).replayed(), "a viewer may see it")
