@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/internal/portable"
+	"github.com/atlas-platform/atlas/internal/portable/portabletest"
 )
 
 // same checks that what was read survives being written and read again, in both forms.
@@ -75,7 +76,7 @@ func FuzzMarkdownArchive(f *testing.F) {
 }
 
 func FuzzRoundTrip(f *testing.F) {
-	for _, text := range nasty {
+	for _, text := range portabletest.Nasty {
 		f.Add(text, text, text, text, text, int64(0))
 	}
 	f.Fuzz(func(t *testing.T, title, content, tag, key, value string, micros int64) {

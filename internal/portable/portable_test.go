@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/internal/portable"
+	"github.com/atlas-platform/atlas/internal/portable/portabletest"
 	"github.com/atlas-platform/atlas/internal/zipstream"
 )
 
@@ -100,7 +101,7 @@ func TestRoundTrip(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	items := make([]portable.Item, 5000)
 	for i := range items {
-		items[i] = item(r)
+		items[i] = portabletest.Item(r)
 	}
 	for i, record := range fromLines(t, string(ndjson(t, items...))) {
 		require.Empty(t, record.Wrong)
@@ -117,7 +118,7 @@ func TestRoundTrip(t *testing.T) {
 
 func TestNastyTexts(t *testing.T) {
 	t.Parallel()
-	for _, text := range nasty {
+	for _, text := range portabletest.Nasty {
 		want := portable.Item{
 			ID: uuid.Must(uuid.NewV7()), Title: text, Content: text, Tags: []string{text}, SourceURL: &text,
 			Metadata: map[string]any{text: text, "in": map[string]any{text: []any{text}}, "title": text},

@@ -152,8 +152,8 @@ func (e *entry) timestamp() []byte {
 	}
 	b := binary.LittleEndian.AppendUint16(nil, extraTimestamp)
 	b = binary.LittleEndian.AppendUint16(b, 5)
-	b = append(b, 1)                                            // there is a time of modification
-	return binary.LittleEndian.AppendUint32(b, uint32(seconds)) //nolint:gosec // bounded above
+	b = append(b, 1) // there is a time of modification
+	return binary.LittleEndian.AppendUint32(b, uint32(seconds))
 }
 
 // dosTime covers 1980 to 2107.
@@ -188,10 +188,10 @@ func appendEnd(b []byte, files, size, start uint64) []byte {
 		b = binary.LittleEndian.AppendUint32(b, 1)
 	}
 	b = binary.LittleEndian.AppendUint32(b, endSignature)
-	b = append(b, make([]byte, 4)...)                                  // first disk
-	b = binary.LittleEndian.AppendUint16(b, uint16(min(files, max16))) //nolint:gosec // bounded by min
-	b = binary.LittleEndian.AppendUint16(b, uint16(min(files, max16))) //nolint:gosec // bounded by min
-	b = binary.LittleEndian.AppendUint32(b, uint32(min(size, max32)))  //nolint:gosec // bounded by min
-	b = binary.LittleEndian.AppendUint32(b, uint32(min(start, max32))) //nolint:gosec // bounded by min
-	return binary.LittleEndian.AppendUint16(b, 0)                      // no comment
+	b = append(b, make([]byte, 4)...) // first disk
+	b = binary.LittleEndian.AppendUint16(b, uint16(min(files, max16)))
+	b = binary.LittleEndian.AppendUint16(b, uint16(min(files, max16)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(min(size, max32)))
+	b = binary.LittleEndian.AppendUint32(b, uint32(min(start, max32)))
+	return binary.LittleEndian.AppendUint16(b, 0) // no comment
 }

@@ -1,4 +1,5 @@
-package portable_test
+// Package portabletest makes random items, with everything in them that a format may trip over.
+package portabletest
 
 import (
 	"encoding/json"
@@ -12,8 +13,8 @@ import (
 	"github.com/atlas-platform/atlas/internal/portable"
 )
 
-// nasty are texts that some parser takes for something else, or can't write.
-var nasty = []string{
+// Nasty are texts that some parser takes for something else, or can't write.
+var Nasty = []string{
 	"yes", "No", "on", "y", "null", "~", "true", "2026-01-01", "2026-01-01T10:00:00Z", "1e3", "0x10", "0o7", "1_000", ".inf", ".nan", "007", "-1", "12:30:45", "<<",
 	"=", "---", "...", "- a", "# a", "a # b", "a: b", "key:", "? a", "*a", "&a", "!tag", "!!str a", "%a", "@a", "`a`", "{a}", "[a]", ",", "|", ">", "\"quoted\"", "'quoted'",
 	" leading", "trailing ", "line\nbreak", "windows\r\n", "\ttab", "\x01\x1b\x7f", "\u0080\u0085\u009f", "\u2028\u2029", "\ufeffmark", "\ufffd", "\ufffe\uffff",
@@ -25,7 +26,7 @@ var letters = []rune("abcdeXYZ 0123456789 \t\n\"'\\:#-,[]{}&*!|>%@`äßéñمש�
 
 func text(r *rand.Rand, most int) string {
 	if r.IntN(3) == 0 {
-		return nasty[r.IntN(len(nasty))]
+		return Nasty[r.IntN(len(Nasty))]
 	}
 	var out strings.Builder
 	for range r.IntN(most) {
@@ -65,11 +66,11 @@ func metadata(r *rand.Rand, depth int) map[string]any {
 	return out
 }
 
-// item makes an item as an export has it.
-func item(r *rand.Rand) portable.Item {
-	created := time.UnixMicro(r.Int64N(2e15)).UTC()
+// Item makes an item as an export has it. It may break the limits of a stored one.
+func Item(r *rand.Rand) portable.Item {
+	created := time.UnixMicro(r.Int64N(17e14)).UTC()
 	out := portable.Item{
-		ID: uuid.Must(uuid.NewV7()), Title: "t" + text(r, 60), CreatedAt: created, UpdatedAt: created.Add(time.Duration(r.Int64N(1e15)) / 1000 * 1000),
+		ID: uuid.Must(uuid.NewV7()), Title: "t" + text(r, 60), CreatedAt: created, UpdatedAt: created.Add(time.Duration(r.Int64N(1e15) / 1000 * 1000)),
 	}
 	switch r.IntN(6) {
 	case 0:
