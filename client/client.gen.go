@@ -373,16 +373,9 @@ type ImportResult struct {
 	Created int64 `json:"created"`
 
 	// Errors The first 1,000.
-	Errors []ImportError `json:"errors"`
-
-	// Existing What was there already.
-	Existing int64 `json:"existing"`
-
-	// Failed What is not right; see errors.
-	Failed int64 `json:"failed"`
-
-	// Skipped Files of a zip that are no Markdown; see errors.
-	Skipped int64 `json:"skipped"`
+	Errors   []ImportError `json:"errors"`
+	Existing int64         `json:"existing"`
+	Failed   int64         `json:"failed"`
 }
 
 // Item defines model for Item.
@@ -395,7 +388,7 @@ type Item struct {
 	CreatedBy openapi_types.UUID `json:"created_by"`
 	ID        openapi_types.UUID `json:"id"`
 
-	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata Metadata `json:"metadata"`
@@ -418,7 +411,7 @@ type ItemCreate struct {
 	// Content Markdown; at most 1 MiB of UTF-8.
 	Content string `json:"content"`
 
-	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata *Metadata `json:"metadata,omitempty"`
@@ -587,7 +580,7 @@ type MemberPatch struct {
 	Role Role `json:"role"`
 }
 
-// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 //
 // Examples: {"language":"en","rating":5}
 type Metadata = json.RawMessage
@@ -603,16 +596,15 @@ type PasswordChange struct {
 
 // PortableItem An item in an export. Fields that are not here are refused by an import, so that nothing is lost in silence.
 type PortableItem struct {
-	// Content Markdown; at most 1 MiB of UTF-8.
 	Content *string `json:"content,omitempty"`
 
-	// CreatedAt In an import: not in the future; updated_at, or else now, when it is absent.
+	// CreatedAt In an import: not in the future; now when it is absent.
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 
-	// ID In an import: with created_at too, it is imported once into a collection, however often it is sent.
+	// ID In an import: the line is imported once into a collection, however often it is sent.
 	ID *openapi_types.UUID `json:"id,omitempty"`
 
-	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata  *Metadata `json:"metadata,omitempty"`
@@ -620,7 +612,7 @@ type PortableItem struct {
 	Tags      *Tags     `json:"tags,omitempty"`
 	Title     string    `json:"title"`
 
-	// UpdatedAt In an import: neither in the future nor before created_at, which it is when it is absent.
+	// UpdatedAt In an import: not before created_at, which it is when it is absent.
 	UpdatedAt *time.Time `json:"updated_at,omitempty"`
 }
 
@@ -676,7 +668,7 @@ type RevisionDetail struct {
 	ChangedFields []string `json:"changed_fields"`
 	Content       string   `json:"content"`
 
-	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata  Metadata `json:"metadata"`
@@ -1764,7 +1756,7 @@ type ClientInterface interface {
 
 	// CreateItemWithBody Create an item (editor)
 	//
-	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`. One with a user name or a password is refused.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1773,7 +1765,7 @@ type ClientInterface interface {
 
 	// CreateItem Create an item (editor)
 	//
-	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`. One with a user name or a password is refused.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1845,6 +1837,8 @@ type ClientInterface interface {
 	RestoreItem(ctx context.Context, id ID, params *RestoreItemParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ListRevisions List who changed what of an item and when, newest first
+	//
+	// Back to its creation, or as far as its history is known.
 	//
 	// Corresponds with GET /v1/items/{id}/revisions (the `ListRevisions` operationId).
 	ListRevisions(ctx context.Context, id ID, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -2703,7 +2697,7 @@ func (c *Client) ListItems(ctx context.Context, params *ListItemsParams, reqEdit
 
 // CreateItemWithBody Create an item (editor)
 //
-// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`. One with a user name or a password is refused.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2722,7 +2716,7 @@ func (c *Client) CreateItemWithBody(ctx context.Context, params *CreateItemParam
 
 // CreateItem Create an item (editor)
 //
-// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`. One with a user name or a password is refused.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2884,6 +2878,8 @@ func (c *Client) RestoreItem(ctx context.Context, id ID, params *RestoreItemPara
 }
 
 // ListRevisions List who changed what of an item and when, newest first
+//
+// Back to its creation, or as far as its history is known.
 //
 // Corresponds with GET /v1/items/{id}/revisions (the `ListRevisions` operationId).
 func (c *Client) ListRevisions(ctx context.Context, id ID, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -6553,7 +6549,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateItemWithBodyWithResponse Create an item (editor)
 	//
-	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`. One with a user name or a password is refused.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6562,7 +6558,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateItemWithResponse Create an item (editor)
 	//
-	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+	// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`. One with a user name or a password is refused.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6640,6 +6636,8 @@ type ClientWithResponsesInterface interface {
 	RestoreItemWithResponse(ctx context.Context, id ID, params *RestoreItemParams, reqEditors ...RequestEditorFn) (*RestoreItemResponse, error)
 
 	// ListRevisionsWithResponse List who changed what of an item and when, newest first
+	//
+	// Back to its creation, or as far as its history is known.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -9838,7 +9836,7 @@ func (c *ClientWithResponses) ListItemsWithResponse(ctx context.Context, params 
 
 // CreateItemWithBodyWithResponse Create an item (editor)
 //
-// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`. One with a user name or a password is refused.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9853,7 +9851,7 @@ func (c *ClientWithResponses) CreateItemWithBodyWithResponse(ctx context.Context
 
 // CreateItemWithResponse Create an item (editor)
 //
-// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`.
+// A `source_url` is unique within a collection: one that is known answers 200 with the item that has it, unchanged. URLs are compared, and kept, in canonical form (RFC 3986, 6.2.2 and 6.2.3): no default port, no fragment, no tracking parameters such as `utm_source`. One with a user name or a password is refused.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9985,6 +9983,8 @@ func (c *ClientWithResponses) RestoreItemWithResponse(ctx context.Context, id ID
 }
 
 // ListRevisionsWithResponse List who changed what of an item and when, newest first
+//
+// Back to its creation, or as far as its history is known.
 //
 // Returns a wrapper object for the known response body format(s).
 //

@@ -5,7 +5,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -157,12 +156,7 @@ func TestTagThatIsRenamedMeanwhile(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { b.item(ada, collection, "second", "old") })
 	wg.Go(func() { b.call(ada, "PATCH", path, object{"tags": []string{"old"}}).is(200) })
-	require.Eventually(t, func() bool {
-		var waiting int
-		err := b.pool.QueryRow(t.Context(),
-			"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting)
-		return err == nil && waiting == 2
-	}, 10*time.Second, 10*time.Millisecond)
+	b.waiting(2)
 	require.NoError(t, tx.Commit(t.Context()))
 	wg.Wait()
 	tags := map[string]any{}

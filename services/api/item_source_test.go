@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -141,6 +142,44 @@ func TestOneWinnerOfASource(t *testing.T) {
 		}
 	}
 	require.Equal(t, 1, won)
+}
+
+// TestSourceThatIsTakenMeanwhile lets another item get the source after it was found to be free.
+func TestSourceThatIsTakenMeanwhile(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada := b.account("ada")
+	collection := b.collection(ada, "c")
+	trashed := b.call(ada, "POST", "/v1/items", withSource(collection, "http://a.b/")).is(201).id()
+	b.call(ada, "DELETE", "/v1/items/"+trashed, nil).is(204)
+	first, second := b.item(ada, collection, "first"), b.item(ada, collection, "second")
+	tx, err := b.pool.Begin(t.Context())
+	require.NoError(t, err)
+	defer tx.Rollback(t.Context()) //nolint:errcheck // committed below
+	_, err = tx.Exec(t.Context(), "UPDATE items SET source_url = 'http://a.b/', source_key = sha256('http://a.b/'), version = 2 WHERE id = $1", first)
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	for _, try := range []func() answer{
+		func() answer { return b.call(ada, "PATCH", "/v1/items/"+second, object{"source_url": "http://a.b/"}) },
+		func() answer { return b.call(ada, "POST", "/v1/items/"+trashed+"/restore", nil) },
+	} {
+		wg.Go(func() { require.Contains(t, try().problem(409, "source-exists").body["detail"], first) })
+	}
+	wg.Go(func() { require.Equal(t, first, b.call(ada, "POST", "/v1/items", withSource(collection, "http://a.b/")).is(200).id()) })
+	b.waiting(3)
+	require.NoError(t, tx.Commit(t.Context()))
+	wg.Wait()
+}
+
+// waiting waits until so many sessions of the test's database wait for a lock.
+func (b *testBundle) waiting(sessions int) {
+	b.t.Helper()
+	require.Eventually(b.t, func() bool {
+		var waiting int
+		err := b.pool.QueryRow(b.t.Context(),
+			"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting)
+		return err == nil && waiting == sessions
+	}, 10*time.Second, 10*time.Millisecond)
 }
 
 // count is how many events of a type were written.

@@ -374,16 +374,9 @@ type ImportResult struct {
 	Created int64 `json:"created"`
 
 	// Errors The first 1,000.
-	Errors []ImportError `json:"errors"`
-
-	// Existing What was there already.
-	Existing int64 `json:"existing"`
-
-	// Failed What is not right; see errors.
-	Failed int64 `json:"failed"`
-
-	// Skipped Files of a zip that are no Markdown; see errors.
-	Skipped int64 `json:"skipped"`
+	Errors   []ImportError `json:"errors"`
+	Existing int64         `json:"existing"`
+	Failed   int64         `json:"failed"`
 }
 
 // Item defines model for Item.
@@ -396,7 +389,7 @@ type Item struct {
 	CreatedBy openapi_types.UUID `json:"created_by"`
 	ID        openapi_types.UUID `json:"id"`
 
-	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata Metadata `json:"metadata"`
@@ -419,7 +412,7 @@ type ItemCreate struct {
 	// Content Markdown; at most 1 MiB of UTF-8.
 	Content string `json:"content"`
 
-	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata *Metadata `json:"metadata,omitempty"`
@@ -588,7 +581,7 @@ type MemberPatch struct {
 	Role Role `json:"role"`
 }
 
-// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 //
 // Examples: {"language":"en","rating":5}
 type Metadata = json.RawMessage
@@ -604,16 +597,15 @@ type PasswordChange struct {
 
 // PortableItem An item in an export. Fields that are not here are refused by an import, so that nothing is lost in silence.
 type PortableItem struct {
-	// Content Markdown; at most 1 MiB of UTF-8.
 	Content *string `json:"content,omitempty"`
 
-	// CreatedAt In an import: not in the future; updated_at, or else now, when it is absent.
+	// CreatedAt In an import: not in the future; now when it is absent.
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 
-	// ID In an import: with created_at too, it is imported once into a collection, however often it is sent.
+	// ID In an import: the line is imported once into a collection, however often it is sent.
 	ID *openapi_types.UUID `json:"id,omitempty"`
 
-	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata  *Metadata `json:"metadata,omitempty"`
@@ -621,7 +613,7 @@ type PortableItem struct {
 	Tags      *Tags     `json:"tags,omitempty"`
 	Title     string    `json:"title"`
 
-	// UpdatedAt In an import: neither in the future nor before created_at, which it is when it is absent.
+	// UpdatedAt In an import: not before created_at, which it is when it is absent.
 	UpdatedAt *time.Time `json:"updated_at,omitempty"`
 }
 
@@ -677,7 +669,7 @@ type RevisionDetail struct {
 	ChangedFields []string `json:"changed_fields"`
 	Content       string   `json:"content"`
 
-	// Metadata Anything that belongs to the item: at most 16 KiB of JSON, 10 levels deep. Numbers must fit a double.
+	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata  Metadata `json:"metadata"`
