@@ -486,7 +486,7 @@ type Job struct {
 
 // JobCreate defines model for JobCreate.
 type JobCreate struct {
-	Parameters JobParameters `json:"parameters"`
+	Parameters ReindexParameters `json:"parameters"`
 
 	// Type `reindex` sends the items of one collection to search again.
 	Type JobType `json:"type"`
@@ -505,7 +505,6 @@ type JobList struct {
 
 // JobParameters defines model for JobParameters.
 type JobParameters struct {
-	// CollectionID Required by `reindex`.
 	CollectionID *openapi_types.UUID `json:"collection_id,omitempty"`
 }
 
@@ -647,6 +646,11 @@ type RegisterRequest struct {
 
 	// Password Examples: correct horse battery
 	Password string `json:"password"`
+}
+
+// ReindexParameters defines model for ReindexParameters.
+type ReindexParameters struct {
+	CollectionID openapi_types.UUID `json:"collection_id"`
 }
 
 // Revision defines model for Revision.

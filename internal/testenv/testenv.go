@@ -14,7 +14,8 @@ const (
 	ElasticsearchURL = "ELASTICSEARCH_URL"
 	Kubeconfig       = "KUBECONFIG"
 	EnvtestAssets    = "KUBEBUILDER_ASSETS"
-	Helm             = "HELM" // the program
+	Helm             = "HELM"         // the program
+	Schemathesis     = "SCHEMATHESIS" // the program
 	AtlasURL         = "ATLAS_URL"
 )
 

@@ -46,7 +46,7 @@ func TestGeneratedClient(t *testing.T) {
 	require.Len(t, list.JSON200.Items, 1)
 	key := "k"
 	job, err := c.CreateJobWithResponse(ctx, &client.CreateJobParams{IdempotencyKey: &key}, client.JobCreate{
-		Type: client.Reindex, Parameters: client.JobParameters{CollectionID: &collection.JSON201.ID},
+		Type: client.Reindex, Parameters: client.ReindexParameters{CollectionID: collection.JSON201.ID},
 	})
 	require.NoError(t, err)
 	require.NoError(t, client.Check(job.HTTPResponse, job.Body))

@@ -17,10 +17,7 @@ import (
 // CreateJob implements gen.StrictServerInterface.
 func (s *server) CreateJob(ctx context.Context, request gen.CreateJobRequestObject) (gen.CreateJobResponseObject, error) {
 	collection := request.Body.Parameters.CollectionID
-	if collection == nil {
-		return nil, unprocessable(pointed("/parameters/collection_id", "is required by jobs of type reindex"))
-	}
-	if err := s.checkJobs(ctx, *collection); err != nil {
+	if err := s.checkJobs(ctx, collection); err != nil {
 		return nil, err
 	}
 	parameters, err := json.Marshal(request.Body.Parameters)
@@ -32,7 +29,7 @@ func (s *server) CreateJob(ctx context.Context, request gen.CreateJobRequestObje
 		return nil, err
 	}
 	input := db.CreateJobParams{
-		ID: id, Type: string(request.Body.Type), Parameters: parameters, CollectionID: collection,
+		ID: id, Type: string(request.Body.Type), Parameters: parameters, CollectionID: &collection,
 		IdempotencyKey: request.Params.IdempotencyKey, CreatedBy: caller(ctx).actor(), CreatedAt: s.now(),
 	}
 	var row db.CreateJobRow

@@ -33,7 +33,7 @@ func TestJobs(t *testing.T) {
 	require.Equal(t, a.body, b.call(ada, "GET", "/v1/jobs?collection_id="+collection, nil).is(200).items()[0])
 
 	b.call(ada, "POST", "/v1/jobs", map[string]any{"type": "reindex", "parameters": map[string]any{}}).problem(422, "validation", "/parameters/collection_id")
-	b.call(ada, "POST", "/v1/jobs", map[string]any{"type": "dance", "parameters": map[string]any{}}).problem(422, "validation", "/type")
+	b.call(ada, "POST", "/v1/jobs", map[string]any{"type": "dance", "parameters": map[string]any{"collection_id": collection}}).problem(422, "validation", "/type")
 	b.call(ada, "GET", "/v1/jobs/"+uuid.NewString(), nil).problem(404, "not-found")
 	first := b.call(ada, "POST", "/v1/jobs", body).is(202).id()
 	page := b.call(ada, "GET", "/v1/jobs?limit=1", nil).is(200)

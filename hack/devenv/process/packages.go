@@ -15,7 +15,21 @@ import (
 // isn't in PATH, to the Debian package that brings it. Missing ones are installed when running as root on such a
 // system; otherwise the error holds the exact command to type.
 func EnsurePackages(ctx context.Context, p *Progress, needed map[string]string) error {
-	programs, packages := missing(needed)
+	return ensure(ctx, p, func() (programs, packages []string) { return missing(needed) })
+}
+
+// EnsurePackage is EnsurePackages for something that is no program: there tells whether it is there, and what names it in errors.
+func EnsurePackage(ctx context.Context, p *Progress, what, pkg string, there func() bool) error {
+	return ensure(ctx, p, func() (programs, packages []string) {
+		if there() {
+			return nil, nil
+		}
+		return []string{what}, []string{pkg}
+	})
+}
+
+func ensure(ctx context.Context, p *Progress, missing func() (programs, packages []string)) error {
+	programs, packages := missing()
 	if len(packages) == 0 {
 		return nil
 	}
@@ -35,7 +49,7 @@ func EnsurePackages(ctx context.Context, p *Progress, needed map[string]string) 
 		return err
 	}
 	defer unlock()
-	if _, packages = missing(needed); len(packages) == 0 {
+	if _, packages = missing(); len(packages) == 0 {
 		return nil
 	}
 	p.Set("installing %s", strings.Join(packages, ", "))
@@ -51,7 +65,7 @@ func EnsurePackages(ctx context.Context, p *Progress, needed map[string]string) 
 	if err := runApt(ctx, apt, install...); err != nil {
 		return err
 	}
-	if programs, _ := missing(needed); len(programs) > 0 {
+	if programs, _ := missing(); len(programs) > 0 {
 		return fmt.Errorf("still missing after apt-get %s: %s", strings.Join(install, " "), strings.Join(programs, ", "))
 	}
 	return nil
