@@ -70,10 +70,8 @@ func (q *Queries) EraseCollection(ctx context.Context, id uuid.UUID) (int64, err
 const eraseItems = `-- name: EraseItems :execrows
 WITH doomed AS (
     SELECT i.id FROM items i
-    LEFT JOIN item_index_state s ON s.item_id = i.id
-    WHERE i.deleted_at < $1::timestamptz
-      AND (s.indexed_version >= i.version OR i.deleted_at < $2::timestamptz)
-    ORDER BY i.deleted_at LIMIT $3 FOR UPDATE OF i SKIP LOCKED
+    WHERE i.id = ANY ($1::uuid[]) AND i.deleted_at < $2::timestamptz
+    FOR UPDATE SKIP LOCKED
 ), untagged AS (
     DELETE FROM item_tags it USING doomed WHERE it.item_id = doomed.id
 ), forgotten AS (
@@ -82,9 +80,9 @@ WITH doomed AS (
 DELETE FROM items USING doomed WHERE items.id = doomed.id
 `
 
-// Not before search has seen the deletion: afterwards nobody could tell search about it. After unseen_before, search is not waited for any more.
-func (q *Queries) EraseItems(ctx context.Context, deletedBefore time.Time, unseenBefore time.Time, batchSize int32) (int64, error) {
-	result, err := q.db.Exec(ctx, eraseItems, deletedBefore, unseenBefore, batchSize)
+// The ids are ItemsToErase's: one that was restored meanwhile stays.
+func (q *Queries) EraseItems(ctx context.Context, ids []uuid.UUID, deletedBefore time.Time) (int64, error) {
+	result, err := q.db.Exec(ctx, eraseItems, ids, deletedBefore)
 	if err != nil {
 		return 0, err
 	}
@@ -158,6 +156,36 @@ func (q *Queries) EraseTags(ctx context.Context, collectionID uuid.UUID, batchSi
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const itemsToErase = `-- name: ItemsToErase :many
+SELECT i.id FROM items i
+LEFT JOIN item_index_state s ON s.item_id = i.id
+WHERE i.deleted_at < $1::timestamptz
+  AND (s.indexed_version >= i.version OR i.deleted_at < $2::timestamptz)
+LIMIT $3
+`
+
+// Not before search has seen the deletion: afterwards nobody could tell search about it. After unseen_before, search is not waited for any more.
+// Many ids at a time, for many batches: after a mass deletion the planner knows too little to walk the index in order.
+func (q *Queries) ItemsToErase(ctx context.Context, deletedBefore time.Time, unseenBefore time.Time, atMost int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, itemsToErase, deletedBefore, unseenBefore, atMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const releaseJanitorLock = `-- name: ReleaseJanitorLock :one

@@ -7,14 +7,21 @@ SELECT pg_try_advisory_lock(@key::bigint)::boolean;
 -- name: ReleaseJanitorLock :one
 SELECT pg_advisory_unlock(@key::bigint)::boolean;
 
--- name: EraseItems :execrows
+-- name: ItemsToErase :many
 -- Not before search has seen the deletion: afterwards nobody could tell search about it. After unseen_before, search is not waited for any more.
+-- Many ids at a time, for many batches: after a mass deletion the planner knows too little to walk the index in order.
+SELECT i.id FROM items i
+LEFT JOIN item_index_state s ON s.item_id = i.id
+WHERE i.deleted_at < @deleted_before::timestamptz
+  AND (s.indexed_version >= i.version OR i.deleted_at < @unseen_before::timestamptz)
+LIMIT @at_most;
+
+-- name: EraseItems :execrows
+-- The ids are ItemsToErase's: one that was restored meanwhile stays.
 WITH doomed AS (
     SELECT i.id FROM items i
-    LEFT JOIN item_index_state s ON s.item_id = i.id
-    WHERE i.deleted_at < @deleted_before::timestamptz
-      AND (s.indexed_version >= i.version OR i.deleted_at < @unseen_before::timestamptz)
-    ORDER BY i.deleted_at LIMIT @batch_size FOR UPDATE OF i SKIP LOCKED
+    WHERE i.id = ANY (@ids::uuid[]) AND i.deleted_at < @deleted_before::timestamptz
+    FOR UPDATE SKIP LOCKED
 ), untagged AS (
     DELETE FROM item_tags it USING doomed WHERE it.item_id = doomed.id
 ), forgotten AS (

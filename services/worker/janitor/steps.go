@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -14,6 +15,9 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
+
+// batchesAtOnce is for how many batches items are looked for at once.
+const batchesAtOnce = 40
 
 // round is one pass over everything.
 type round struct {
@@ -31,12 +35,10 @@ type step struct {
 
 // steps are in the order in which one makes the next possible: a collection goes after its items.
 func (r *round) steps() []step {
-	trashed, size := r.ago(r.cfg.Retention), r.cfg.BatchSize
+	size := r.cfg.BatchSize
 	return []step{
 		{"purge again", r.purgeAgain},
-		{"items", r.each("items", func(ctx context.Context) (int64, error) {
-			return r.queries.EraseItems(ctx, trashed, trashed.Add(-unseenGrace), size)
-		})},
+		{"items", r.items},
 		{"collections", r.collections},
 		{"idempotency keys", r.each("idempotency_keys", func(ctx context.Context) (int64, error) {
 			return r.queries.PruneIdempotencyKeys(ctx, r.ago(keyLifetime), size)
@@ -62,13 +64,45 @@ func (r *round) each(kind string, batch func(ctx context.Context) (int64, error)
 			limited, cancel := context.WithTimeout(ctx, batchTimeout)
 			rows, err := batch(limited)
 			cancel()
-			if rows > 0 {
-				r.removed[kind] += rows
-			}
+			r.add(kind, rows)
 			if err != nil || rows < int64(r.cfg.BatchSize) {
 				return err
 			}
 		}
+	}
+}
+
+// items removes the trash, as long as there is something that can be removed.
+func (r *round) items(ctx context.Context) error {
+	trashed, size := r.ago(r.cfg.Retention), int(r.cfg.BatchSize)
+	atMost := r.cfg.BatchSize * batchesAtOnce
+	for {
+		limited, cancel := context.WithTimeout(ctx, batchTimeout)
+		ids, err := r.queries.ItemsToErase(limited, trashed, trashed.Add(-unseenGrace), atMost)
+		cancel()
+		if err != nil {
+			return fmt.Errorf("look for items: %w", err)
+		}
+		before := r.removed["items"]
+		for batch := range slices.Chunk(ids, size) {
+			limited, cancel := context.WithTimeout(ctx, batchTimeout)
+			rows, err := r.queries.EraseItems(limited, batch, trashed)
+			cancel()
+			if err != nil {
+				return err
+			}
+			r.add("items", rows)
+		}
+		if len(ids) < int(atMost) || r.removed["items"] == before {
+			return nil
+		}
+	}
+}
+
+// add counts rows that are gone; kinds of which none went are not named.
+func (r *round) add(kind string, rows int64) {
+	if rows > 0 {
+		r.removed[kind] += rows
 	}
 }
 
@@ -102,9 +136,7 @@ func (r *round) collection(ctx context.Context, id uuid.UUID) error {
 		}
 	}
 	rows, err := r.queries.EraseCollection(ctx, id)
-	if rows > 0 {
-		r.removed["collections"] += rows
-	}
+	r.add("collections", rows)
 	return err
 }
 
