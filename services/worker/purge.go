@@ -118,10 +118,10 @@ func (p *purge) batch(ctx context.Context, x *Execution, state purgeState) (purg
 		}
 		state.After, state.Done = rows[len(rows)-1].ID, state.Done+int64(len(rows))
 		state.Total = max(state.Total, state.Done)
-		if err := x.SaveIn(ctx, q, state.Done, state.Total, state); err != nil {
+		if err := postgres.WriteEvents(ctx, q, events); err != nil {
 			return err
 		}
-		return postgres.WriteEvents(ctx, q, events)
+		return x.SaveIn(ctx, q, state.Done, state.Total, state) // last: the heartbeat waits for the job's row
 	})
 	return state, err
 }

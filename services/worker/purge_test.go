@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
 	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
@@ -46,7 +47,9 @@ func (w *purgeWorld) delete(t *testing.T) {
 
 func (w *purgeWorld) start(t *testing.T) (stop func()) {
 	t.Helper()
-	return kafkatest.Start(t, worker.New(worker.Config{Engine: fast()}, worker.Deps{Logger: kafkatest.Logger(t), Pool: w.Pool}).Run)
+	engine := fast()
+	engine.Lease = patience // no test of leases
+	return kafkatest.Start(t, worker.New(worker.Config{Engine: engine}, worker.Deps{Logger: kafkatest.Logger(t), Pool: w.Pool}).Run)
 }
 
 func (w *purgeWorld) live(t *testing.T) (n int) {
@@ -219,4 +222,22 @@ func TestAnItemIsDeletedOnce(t *testing.T) {
 	require.JSONEq(t, `{"items":0}`, string(becomes(t, w.Pool, w.job, "SUCCEEDED").Result))
 	require.Zero(t, count(t, w.Pool, "SELECT count(*) FROM items WHERE version <> 2"))
 	require.Zero(t, count(t, w.Pool, "SELECT count(*) FROM outbox WHERE aggregate_id <> $1", w.job), "only the test deleted the item")
+}
+
+// TestTheWorkerHostsTheJanitor takes a deleted collection to its very end: purge, search's word that it knows, and the janitor.
+func TestTheWorkerHostsTheJanitor(t *testing.T) {
+	t.Parallel()
+	w := newPurgeWorld(t, 20)
+	w.delete(t)
+	engine := fast()
+	engine.JanitorInterval = 10 * time.Millisecond
+	kafkatest.Start(t, worker.New(worker.Config{Trash: config.Trash{Retention: time.Millisecond}, Engine: engine}, worker.Deps{
+		Logger: kafkatest.Logger(t), Pool: w.Pool,
+	}).Run)
+	require.Eventually(t, func() bool { return w.live(t) == 0 }, patience, 5*time.Millisecond)
+	w.Exec(t, "INSERT INTO item_index_state SELECT id, version FROM items")
+	require.Eventually(t, func() bool {
+		return count(t, w.Pool, "SELECT (SELECT count(*) FROM collections) + (SELECT count(*) FROM items) + (SELECT count(*) FROM jobs)") == 0
+	}, patience, 5*time.Millisecond)
+	require.Zero(t, count(t, w.Pool, "SELECT count(*) FROM item_index_state"))
 }
