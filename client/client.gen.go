@@ -1680,19 +1680,21 @@ type ClientInterface interface {
 
 	// ListTags List a collection's tags, by name
 	//
+	// Also those that no item has any more.
+	//
 	// Corresponds with GET /v1/collections/{id}/tags (the `ListTags` operationId).
 	ListTags(ctx context.Context, id ID, params *ListTagsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// DeleteTag Delete a tag (editor)
 	//
-	// The items that have it lose it and stay.
+	// The items that have it lose it and stay: all or none, as `renameTag`.
 	//
 	// Corresponds with DELETE /v1/collections/{id}/tags/{tag_id} (the `DeleteTag` operationId).
 	DeleteTag(ctx context.Context, id ID, tagID TagID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// RenameTagWithBody Rename a tag (editor)
 	//
-	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1701,7 +1703,7 @@ type ClientInterface interface {
 
 	// RenameTag Rename a tag (editor)
 	//
-	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1710,7 +1712,7 @@ type ClientInterface interface {
 
 	// RenameTagWithApplicationMergePatchPlusJSONBody Rename a tag (editor)
 	//
-	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 	//
 	// Takes a body of the `application/merge-patch+json` content type.
 	//
@@ -1719,7 +1721,7 @@ type ClientInterface interface {
 
 	// MergeTagsWithBody Merge other tags into this one (editor)
 	//
-	// Items with one of them get this one instead.
+	// Items with one of them get this one instead: all or none, as `renameTag`.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1728,7 +1730,7 @@ type ClientInterface interface {
 
 	// MergeTags Merge other tags into this one (editor)
 	//
-	// Items with one of them get this one instead.
+	// Items with one of them get this one instead: all or none, as `renameTag`.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2521,6 +2523,8 @@ func (c *Client) UpdateMemberWithApplicationMergePatchPlusJSONBody(ctx context.C
 
 // ListTags List a collection's tags, by name
 //
+// Also those that no item has any more.
+//
 // Corresponds with GET /v1/collections/{id}/tags (the `ListTags` operationId).
 func (c *Client) ListTags(ctx context.Context, id ID, params *ListTagsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewListTagsRequest(c.Server, id, params)
@@ -2536,7 +2540,7 @@ func (c *Client) ListTags(ctx context.Context, id ID, params *ListTagsParams, re
 
 // DeleteTag Delete a tag (editor)
 //
-// The items that have it lose it and stay.
+// The items that have it lose it and stay: all or none, as `renameTag`.
 //
 // Corresponds with DELETE /v1/collections/{id}/tags/{tag_id} (the `DeleteTag` operationId).
 func (c *Client) DeleteTag(ctx context.Context, id ID, tagID TagID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2553,7 +2557,7 @@ func (c *Client) DeleteTag(ctx context.Context, id ID, tagID TagID, reqEditors .
 
 // RenameTagWithBody Rename a tag (editor)
 //
-// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2572,7 +2576,7 @@ func (c *Client) RenameTagWithBody(ctx context.Context, id ID, tagID TagID, cont
 
 // RenameTag Rename a tag (editor)
 //
-// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2591,7 +2595,7 @@ func (c *Client) RenameTag(ctx context.Context, id ID, tagID TagID, body RenameT
 
 // RenameTagWithApplicationMergePatchPlusJSONBody Rename a tag (editor)
 //
-// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 //
 // Takes a body of the `application/merge-patch+json` content type.
 //
@@ -2610,7 +2614,7 @@ func (c *Client) RenameTagWithApplicationMergePatchPlusJSONBody(ctx context.Cont
 
 // MergeTagsWithBody Merge other tags into this one (editor)
 //
-// Items with one of them get this one instead.
+// Items with one of them get this one instead: all or none, as `renameTag`.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2629,7 +2633,7 @@ func (c *Client) MergeTagsWithBody(ctx context.Context, id ID, tagID TagID, para
 
 // MergeTags Merge other tags into this one (editor)
 //
-// Items with one of them get this one instead.
+// Items with one of them get this one instead: all or none, as `renameTag`.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6467,6 +6471,8 @@ type ClientWithResponsesInterface interface {
 
 	// ListTagsWithResponse List a collection's tags, by name
 	//
+	// Also those that no item has any more.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/collections/{id}/tags (the `ListTags` operationId).
@@ -6474,7 +6480,7 @@ type ClientWithResponsesInterface interface {
 
 	// DeleteTagWithResponse Delete a tag (editor)
 	//
-	// The items that have it lose it and stay.
+	// The items that have it lose it and stay: all or none, as `renameTag`.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6483,7 +6489,7 @@ type ClientWithResponsesInterface interface {
 
 	// RenameTagWithBodyWithResponse Rename a tag (editor)
 	//
-	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6492,7 +6498,7 @@ type ClientWithResponsesInterface interface {
 
 	// RenameTagWithResponse Rename a tag (editor)
 	//
-	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6501,7 +6507,7 @@ type ClientWithResponsesInterface interface {
 
 	// RenameTagWithApplicationMergePatchPlusJSONBodyWithResponse Rename a tag (editor)
 	//
-	// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+	// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 	//
 	// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6510,7 +6516,7 @@ type ClientWithResponsesInterface interface {
 
 	// MergeTagsWithBodyWithResponse Merge other tags into this one (editor)
 	//
-	// Items with one of them get this one instead.
+	// Items with one of them get this one instead: all or none, as `renameTag`.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6519,7 +6525,7 @@ type ClientWithResponsesInterface interface {
 
 	// MergeTagsWithResponse Merge other tags into this one (editor)
 	//
-	// Items with one of them get this one instead.
+	// Items with one of them get this one instead: all or none, as `renameTag`.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9694,6 +9700,8 @@ func (c *ClientWithResponses) UpdateMemberWithApplicationMergePatchPlusJSONBodyW
 
 // ListTagsWithResponse List a collection's tags, by name
 //
+// Also those that no item has any more.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/collections/{id}/tags (the `ListTags` operationId).
@@ -9707,7 +9715,7 @@ func (c *ClientWithResponses) ListTagsWithResponse(ctx context.Context, id ID, p
 
 // DeleteTagWithResponse Delete a tag (editor)
 //
-// The items that have it lose it and stay.
+// The items that have it lose it and stay: all or none, as `renameTag`.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9722,7 +9730,7 @@ func (c *ClientWithResponses) DeleteTagWithResponse(ctx context.Context, id ID, 
 
 // RenameTagWithBodyWithResponse Rename a tag (editor)
 //
-// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9737,7 +9745,7 @@ func (c *ClientWithResponses) RenameTagWithBodyWithResponse(ctx context.Context,
 
 // RenameTagWithResponse Rename a tag (editor)
 //
-// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9752,7 +9760,7 @@ func (c *ClientWithResponses) RenameTagWithResponse(ctx context.Context, id ID, 
 
 // RenameTagWithApplicationMergePatchPlusJSONBodyWithResponse Rename a tag (editor)
 //
-// On every item that has it. A name that another tag has is refused (409); merge the two instead.
+// On every item that has it, each with a new version: all or none, within 30 seconds (503 otherwise). A name that another tag has is refused (409); merge the two instead.
 //
 // Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9767,7 +9775,7 @@ func (c *ClientWithResponses) RenameTagWithApplicationMergePatchPlusJSONBodyWith
 
 // MergeTagsWithBodyWithResponse Merge other tags into this one (editor)
 //
-// Items with one of them get this one instead.
+// Items with one of them get this one instead: all or none, as `renameTag`.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9782,7 +9790,7 @@ func (c *ClientWithResponses) MergeTagsWithBodyWithResponse(ctx context.Context,
 
 // MergeTagsWithResponse Merge other tags into this one (editor)
 //
-// Items with one of them get this one instead.
+// Items with one of them get this one instead: all or none, as `renameTag`.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

@@ -194,7 +194,7 @@ func transient(sqlState string) bool {
 	case strings.HasPrefix(sqlState, "08"), strings.HasPrefix(sqlState, "53"), strings.HasPrefix(sqlState, "57P"):
 		return true
 	default:
-		return sqlState == "40001" || sqlState == "40P01"
+		return sqlState == "40001" || sqlState == "40P01" || sqlState == "55P03" // serialization failure, deadlock, lock timeout
 	}
 }
 

@@ -17,7 +17,7 @@ const (
 )
 
 // retried makes a write again that lost a race: a deadlock, a row that somebody else deleted while it was referred to, a source that somebody
-// else's item got. work must start from scratch each time; inside a transaction, that means with a new transaction.
+// else's item got, a name that somebody else's tag got. work must start from scratch each time; inside a transaction, that means with a new transaction.
 func retried[T any](ctx context.Context, work func() (T, error)) (out T, err error) {
 	for attempt := range raceAttempts {
 		if out, err = work(); !raced(err) {
@@ -44,7 +44,7 @@ func raced(err error) bool {
 	case "40001", "40P01", "23503": // serialization failure, deadlock, foreign key
 		return true
 	case "23505": // unique
-		return postgresError.ConstraintName == "items_source_key"
+		return postgresError.ConstraintName == "items_source_key" || postgresError.ConstraintName == "tags_collection_id_name_key"
 	default:
 		return false
 	}

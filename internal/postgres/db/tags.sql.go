@@ -7,49 +7,357 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
 
-const createTags = `-- name: CreateTags :exec
-INSERT INTO tags (id, collection_id, name)
-SELECT wanted.id, $1, wanted.name
-FROM (SELECT unnest($2::uuid[]) AS id, unnest($3::text[]) AS name) AS wanted
-WHERE NOT EXISTS (SELECT 1 FROM tags t WHERE t.collection_id = $1 AND t.name = wanted.name)
-ORDER BY wanted.name
-ON CONFLICT (collection_id, name) DO NOTHING
+const deleteTags = `-- name: DeleteTags :exec
+DELETE FROM tags WHERE id = ANY ($1::uuid[])
 `
 
-// In the order of their names, so that two writers that make the same tags cannot deadlock.
-func (q *Queries) CreateTags(ctx context.Context, collectionID uuid.UUID, ids []uuid.UUID, names []string) error {
-	_, err := q.db.Exec(ctx, createTags, collectionID, ids, names)
+func (q *Queries) DeleteTags(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, deleteTags, ids)
 	return err
 }
 
-const setItemTags = `-- name: SetItemTags :one
-WITH wanted AS (
-    SELECT t.id, EXISTS (SELECT 1 FROM item_tags it WHERE it.item_id = $2 AND it.tag_id = t.id) AS kept
-    FROM tags t WHERE t.collection_id = $3 AND t.name = ANY($1::text[])
-), removed AS (
-    DELETE FROM item_tags it WHERE it.item_id = $2 AND it.tag_id NOT IN (SELECT wanted.id FROM wanted)
-), locked AS (
-    SELECT t.id FROM tags t
-    WHERE t.id IN (SELECT wanted.id FROM wanted WHERE NOT wanted.kept) AND t.name = ANY($1::text[])
-    ORDER BY t.id FOR KEY SHARE
-), added AS (
-    INSERT INTO item_tags (item_id, tag_id)
-    SELECT $2, locked.id FROM locked
-    ON CONFLICT DO NOTHING
-)
-SELECT (cardinality($1::text[]) - (SELECT count(*) FROM wanted WHERE wanted.kept) - (SELECT count(*) FROM locked))::bigint AS missing
+const findTags = `-- name: FindTags :many
+SELECT id FROM tags WHERE collection_id = $1 AND id = ANY ($2::uuid[])
 `
 
-// After CreateTags, as a statement of its own: it must see tags that another transaction committed meanwhile. Tags that the item gets are locked
-// first: one that is being renamed, merged or deleted is waited for and does not count any more. Returns how many names are then without a tag.
-// Tags that the item has already are not locked: whoever changes them needs the lock on the item, which the caller holds.
-func (q *Queries) SetItemTags(ctx context.Context, names []string, itemID uuid.UUID, collectionID uuid.UUID) (int64, error) {
-	row := q.db.QueryRow(ctx, setItemTags, names, itemID, collectionID)
-	var missing int64
-	err := row.Scan(&missing)
-	return missing, err
+func (q *Queries) FindTags(ctx context.Context, collectionID uuid.UUID, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, findTags, collectionID, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const getTag = `-- name: GetTag :one
+SELECT t.id, t.name, (
+    SELECT count(*) FROM (
+        SELECT 1 FROM item_tags it
+        JOIN items i ON i.id = it.item_id AND i.collection_id = $1 AND i.deleted_at IS NULL
+        WHERE it.tag_id = t.id LIMIT 10000
+    ) AS live
+) AS item_count
+FROM tags t WHERE t.id = $2 AND t.collection_id = $1
+`
+
+type GetTagRow struct {
+	ID        uuid.UUID
+	Name      string
+	ItemCount int64
+}
+
+func (q *Queries) GetTag(ctx context.Context, collectionID uuid.UUID, iD uuid.UUID) (GetTagRow, error) {
+	row := q.db.QueryRow(ctx, getTag, collectionID, iD)
+	var i GetTagRow
+	err := row.Scan(&i.ID, &i.Name, &i.ItemCount)
+	return i, err
+}
+
+const getTagByName = `-- name: GetTagByName :one
+SELECT id FROM tags WHERE collection_id = $1 AND name = $2
+`
+
+func (q *Queries) GetTagByName(ctx context.Context, collectionID uuid.UUID, name string) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, getTagByName, collectionID, name)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
+}
+
+const listTags = `-- name: ListTags :many
+WITH trashed AS MATERIALIZED (
+    SELECT it.tag_id, count(*) AS items
+    FROM items i
+    JOIN item_tags it ON it.item_id = i.id
+    WHERE i.collection_id = $4 AND i.deleted_at IS NOT NULL
+    GROUP BY it.tag_id
+)
+SELECT t.id, t.name, counted.item_count::bigint AS item_count
+FROM memberships m
+JOIN collections c ON c.id = m.collection_id AND c.deleted_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT tags.id, tags.name FROM tags
+    WHERE tags.collection_id = m.collection_id AND tags.name COLLATE "C" > $1::text
+    ORDER BY tags.name COLLATE "C"
+    LIMIT $2
+) AS t
+LEFT JOIN trashed ON trashed.tag_id = t.id
+CROSS JOIN LATERAL (
+    SELECT count(*) - coalesce(trashed.items, 0) AS item_count
+    FROM (SELECT 1 FROM item_tags it WHERE it.tag_id = t.id LIMIT 10000 + coalesce(trashed.items, 0)) AS linked
+) AS counted
+WHERE m.user_id = $3 AND m.collection_id = $4
+ORDER BY t.name COLLATE "C"
+`
+
+type ListTagsParams struct {
+	After        string
+	PageSize     int32
+	UserID       uuid.UUID
+	CollectionID uuid.UUID
+}
+
+type ListTagsRow struct {
+	ID        uuid.UUID
+	Name      string
+	ItemCount int64
+}
+
+// No row: there is no tag, or no such collection for this user. What the trash has is counted once and taken off: to look at each item of each tag
+// would cost far more.
+func (q *Queries) ListTags(ctx context.Context, arg ListTagsParams) ([]ListTagsRow, error) {
+	rows, err := q.db.Query(ctx, listTags,
+		arg.After,
+		arg.PageSize,
+		arg.UserID,
+		arg.CollectionID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListTagsRow{}
+	for rows.Next() {
+		var i ListTagsRow
+		if err := rows.Scan(&i.ID, &i.Name, &i.ItemCount); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listTagsByPrefix = `-- name: ListTagsByPrefix :many
+WITH trashed AS MATERIALIZED (
+    SELECT it.tag_id, count(*) AS items
+    FROM items i
+    JOIN item_tags it ON it.item_id = i.id
+    WHERE i.collection_id = $5 AND i.deleted_at IS NOT NULL
+    GROUP BY it.tag_id
+)
+SELECT t.id, t.name, counted.item_count::bigint AS item_count
+FROM memberships m
+JOIN collections c ON c.id = m.collection_id AND c.deleted_at IS NULL
+CROSS JOIN LATERAL (
+    SELECT tags.id, tags.name FROM tags
+    WHERE tags.collection_id = m.collection_id AND tags.name COLLATE "C" > $1::text
+      AND lower(tags.name) COLLATE "C" >= lower($2::text)
+      AND lower(tags.name) COLLATE "C" <= lower($2::text) || repeat(chr(1114111), 100)
+    ORDER BY tags.name COLLATE "C"
+    LIMIT $3
+) AS t
+LEFT JOIN trashed ON trashed.tag_id = t.id
+CROSS JOIN LATERAL (
+    SELECT count(*) - coalesce(trashed.items, 0) AS item_count
+    FROM (SELECT 1 FROM item_tags it WHERE it.tag_id = t.id LIMIT 10000 + coalesce(trashed.items, 0)) AS linked
+) AS counted
+WHERE m.user_id = $4 AND m.collection_id = $5
+ORDER BY t.name COLLATE "C"
+`
+
+type ListTagsByPrefixParams struct {
+	After        string
+	Prefix       string
+	PageSize     int32
+	UserID       uuid.UUID
+	CollectionID uuid.UUID
+}
+
+type ListTagsByPrefixRow struct {
+	ID        uuid.UUID
+	Name      string
+	ItemCount int64
+}
+
+// As ListTags, for names that begin with a text in any case: nothing that begins with it is greater than it and as many of the last character as a
+// name can have.
+func (q *Queries) ListTagsByPrefix(ctx context.Context, arg ListTagsByPrefixParams) ([]ListTagsByPrefixRow, error) {
+	rows, err := q.db.Query(ctx, listTagsByPrefix,
+		arg.After,
+		arg.Prefix,
+		arg.PageSize,
+		arg.UserID,
+		arg.CollectionID,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListTagsByPrefixRow{}
+	for rows.Next() {
+		var i ListTagsByPrefixRow
+		if err := rows.Scan(&i.ID, &i.Name, &i.ItemCount); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const lockItems = `-- name: LockItems :exec
+SELECT i.id FROM items i WHERE i.id = ANY ($1::uuid[]) ORDER BY i.id FOR NO KEY UPDATE
+`
+
+func (q *Queries) LockItems(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lockItems, ids)
+	return err
+}
+
+const lockTagChanges = `-- name: LockTagChanges :exec
+SELECT set_config('lock_timeout', '10s', true), pg_advisory_xact_lock(hashtextextended('tags of ' || $1::text, 0))
+`
+
+// One change of a collection's tags at a time; items are written on. Neither this lock nor any after it is waited for longer than ten seconds.
+func (q *Queries) LockTagChanges(ctx context.Context, collection string) error {
+	_, err := q.db.Exec(ctx, lockTagChanges, collection)
+	return err
+}
+
+const lockTags = `-- name: LockTags :exec
+SELECT t.id FROM tags t WHERE t.id = ANY ($1::uuid[]) ORDER BY t.id FOR UPDATE
+`
+
+// From here on no item gets one of the tags; whoever is giving one to an item is waited for.
+func (q *Queries) LockTags(ctx context.Context, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lockTags, ids)
+	return err
+}
+
+const renameTag = `-- name: RenameTag :exec
+UPDATE tags SET name = $1 WHERE id = $2
+`
+
+func (q *Queries) RenameTag(ctx context.Context, name string, iD uuid.UUID) error {
+	_, err := q.db.Exec(ctx, renameTag, name, iD)
+	return err
+}
+
+const retagItems = `-- name: RetagItems :many
+WITH tagged AS (
+    SELECT DISTINCT it.item_id AS id FROM item_tags it WHERE it.item_id = ANY ($1::uuid[]) AND it.tag_id = ANY ($2::uuid[])
+), former AS (
+    SELECT tagged.id, jsonb_build_object('tags', ARRAY(
+        SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = tagged.id ORDER BY t.name COLLATE "C"
+    )) AS before
+    FROM tagged
+), changed AS (
+    UPDATE items SET version = items.version + 1,
+        updated_by = CASE WHEN items.deleted_at IS NULL THEN $3::uuid ELSE items.updated_by END,
+        updated_at = CASE WHEN items.deleted_at IS NULL THEN $4::timestamptz ELSE items.updated_at END
+    FROM tagged WHERE items.id = tagged.id
+    RETURNING items.id, items.version, items.source_url, items.deleted_at IS NOT NULL AS deleted
+), revised AS (
+    INSERT INTO item_revisions (item_id, version, changed_by, changed_at, changed_fields, before)
+    SELECT changed.id, changed.version, $3::uuid, $4::timestamptz, '{tags}', former.before FROM changed JOIN former ON former.id = changed.id
+), unlinked AS (
+    DELETE FROM item_tags it USING tagged WHERE $5::boolean AND it.item_id = tagged.id AND it.tag_id = ANY ($2::uuid[])
+), linked AS (
+    INSERT INTO item_tags (item_id, tag_id)
+    SELECT tagged.id, $6::uuid FROM tagged WHERE $6::uuid IS NOT NULL
+    ON CONFLICT DO NOTHING
+)
+SELECT changed.id, changed.version, changed.source_url, changed.deleted::boolean AS deleted FROM changed ORDER BY changed.id
+`
+
+type RetagItemsParams struct {
+	Ids       []uuid.UUID
+	TagIds    []uuid.UUID
+	ChangedBy uuid.UUID
+	ChangedAt time.Time
+	Unlink    bool
+	Target    *uuid.UUID
+}
+
+type RetagItemsRow struct {
+	ID        uuid.UUID
+	Version   int64
+	SourceUrl *string
+	Deleted   bool
+}
+
+// After LockItems, as a statement of its own: it must see what the items are now. Those that still have one of the tags get a version and a
+// revision. unlink takes the tags from them, target is what they get instead. Who deleted an item and when stays as it is.
+func (q *Queries) RetagItems(ctx context.Context, arg RetagItemsParams) ([]RetagItemsRow, error) {
+	rows, err := q.db.Query(ctx, retagItems,
+		arg.Ids,
+		arg.TagIds,
+		arg.ChangedBy,
+		arg.ChangedAt,
+		arg.Unlink,
+		arg.Target,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []RetagItemsRow{}
+	for rows.Next() {
+		var i RetagItemsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Version,
+			&i.SourceUrl,
+			&i.Deleted,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const taggedItems = `-- name: TaggedItems :many
+SELECT DISTINCT top.item_id
+FROM unnest($1::uuid[]) AS tag (id)
+CROSS JOIN LATERAL (
+    SELECT it.item_id FROM item_tags it WHERE it.tag_id = tag.id AND it.item_id > $2 ORDER BY it.item_id LIMIT $3
+) AS top
+ORDER BY top.item_id
+LIMIT $3
+`
+
+// A page of the items that have one of the tags, the trash included, by keyset.
+func (q *Queries) TaggedItems(ctx context.Context, tagIds []uuid.UUID, after uuid.UUID, pageSize int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, taggedItems, tagIds, after, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var item_id uuid.UUID
+		if err := rows.Scan(&item_id); err != nil {
+			return nil, err
+		}
+		items = append(items, item_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
