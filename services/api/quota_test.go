@@ -3,12 +3,16 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/token"
 	"github.com/atlas-platform/atlas/services/api"
 )
 
@@ -89,4 +93,33 @@ func TestEveryOperationHasAQuota(t *testing.T) {
 			b.call(nil, op.method, op.path, nil, fresh).problem(429, "too-many-requests")
 		}
 	}
+}
+
+func TestConfigOfLimitsAndOrigins(t *testing.T) {
+	t.Parallel()
+	keyFile := filepath.Join(t.TempDir(), "key.pem")
+	content, err := token.GenerateSigningKey()
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(keyFile, content, 0o600))
+	load := func(name, value string) (api.Config, error) {
+		return config.LoadFrom[api.Config](map[string]string{"JWT_SIGNING_KEY_FILE": keyFile, name: value})
+	}
+	cfg, err := load("CORS_ORIGINS", "")
+	require.NoError(t, err)
+	require.Equal(t, 6000, cfg.RateLimit)
+	require.Empty(t, cfg.CORSOrigins)
+	for _, good := range []string{"*", "https://app.example.com", "http://localhost:3000,https://[::1]:8443"} {
+		_, err := load("CORS_ORIGINS", good)
+		require.NoError(t, err, good)
+	}
+	for _, bad := range []string{"app.example.com", "https://app.example.com/", "https://App.example.com", "*,https://a.example", "https://a.example:443", "http://", "null", "https://u@a.example"} {
+		_, err := load("CORS_ORIGINS", bad)
+		require.ErrorContains(t, err, "CORS_ORIGINS", bad)
+	}
+	for _, bad := range []string{"-1", "x", "1000001"} {
+		_, err := load("RATE_LIMIT", bad)
+		require.ErrorContains(t, err, "RATE", bad)
+	}
+	_, err = load("RATE_LIMIT", "0")
+	require.NoError(t, err)
 }
