@@ -172,8 +172,8 @@ func TestWhatLoginsAndScriptsLeaveBehind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for _, age := range []string{"1 minute", "23 hours", "24 hours 30 minutes", "26 hours", "31 days"} {
-		b.Exec(t, `INSERT INTO idempotency_keys (principal, key, request_hash, status, header, body, created_at)
-			VALUES ($1, $2::text, '', 201, '{}', '', now() - $2::text::interval)`, b.User, age)
+		b.Exec(t, `INSERT INTO idempotency_keys (principal, key, request_hash, status, header, body, collections, created_at)
+			VALUES ($1, $2::text, '', 201, '{}', '', '{}', now() - $2::text::interval)`, b.User, age)
 		for _, ended := range []string{"expires_at", "revoked_at"} {
 			session := uuid.New()
 			b.Exec(t, "INSERT INTO sessions (id, user_id, user_agent, address, expires_at) VALUES ($1, $2, '', '', now() + interval '1 day')", session, b.User)
@@ -197,8 +197,8 @@ func TestWhatLoginsAndScriptsLeaveBehind(t *testing.T) {
 func TestAKeyThatIsUsedAnewStays(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.Exec(t, `INSERT INTO idempotency_keys (principal, key, request_hash, status, header, body, created_at)
-		VALUES ($1, 'k', '', 201, '{}', '', now() - interval '2 days')`, b.User)
+	b.Exec(t, `INSERT INTO idempotency_keys (principal, key, request_hash, status, header, body, collections, created_at)
+		VALUES ($1, 'k', '', 201, '{}', '', '{}', now() - interval '2 days')`, b.User)
 	claim, err := b.Pool.Begin(t.Context())
 	require.NoError(t, err)
 	defer claim.Rollback(t.Context()) //nolint:errcheck // committed below
