@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/elastic/go-elasticsearch/v8"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
@@ -35,25 +36,34 @@ func TestPostgresConforms(t *testing.T) {
 
 func TestElasticsearchConforms(t *testing.T) {
 	t.Parallel()
-	conformance(t, func(t *testing.T) world {
-		pool, es := pgtest.New(t), indexingtest.Client(t)
-		alias := indexingtest.NewAlias(t, es)
-		indexer := indexing.New(pool, es, alias)
-		return world{
-			Seed: indexingtest.NewSeed(t, pool), searcher: search.NewElasticsearch(es, alias),
-			publish: func(t *testing.T, items ...uuid.UUID) {
-				t.Helper()
-				targets := make([]indexing.Target, len(items))
-				for i, id := range items {
-					targets[i].ItemID = id
-				}
-				rejected, err := indexer.Sync(context.Background(), targets)
-				require.NoError(t, err)
-				require.Empty(t, rejected)
-				indexingtest.Refresh(t, es, alias)
-			},
-		}
-	})
+	conformance(t, elasticsearchWorld)
+}
+
+func elasticsearchWorld(t *testing.T) world {
+	t.Helper()
+	es := indexingtest.Client(t)
+	return worldOn(t, es, indexingtest.NewAlias(t, es))
+}
+
+// worldOn is a world whose items are in the index behind the alias.
+func worldOn(t *testing.T, es *elasticsearch.Client, alias string) world {
+	t.Helper()
+	pool := pgtest.New(t)
+	indexer := indexing.New(pool, es, alias)
+	return world{
+		Seed: indexingtest.NewSeed(t, pool), searcher: search.NewElasticsearch(es, alias),
+		publish: func(t *testing.T, items ...uuid.UUID) {
+			t.Helper()
+			targets := make([]indexing.Target, len(items))
+			for i, id := range items {
+				targets[i].ItemID = id
+			}
+			rejected, err := indexer.Sync(context.Background(), targets)
+			require.NoError(t, err)
+			require.Empty(t, rejected)
+			indexingtest.Refresh(t, es, alias)
+		},
+	}
 }
 
 // conformance is what every Searcher has to do.
@@ -63,6 +73,8 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 	languageConforms(t, setup)
 	facetsConform(t, setup)
 	sortConforms(t, setup)
+	suggestConforms(t, setup)
+	freshConforms(t, setup)
 
 	t.Run("finds words in title and content, stemmed", func(t *testing.T) {
 		t.Parallel()

@@ -12,6 +12,8 @@ import (
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
 const (
@@ -19,68 +21,133 @@ const (
 	snippetLength       = 200
 	// highlightLength is how much of a content is looked through for a snippet. Elasticsearch refuses to highlight longer texts otherwise.
 	highlightLength = 500_000
+	opaqueID        = "atlas-search"
+	freshPreference = "atlas-fresh"
 )
 
 // Elasticsearch searches an index of items.
 type Elasticsearch struct {
 	es    elastictransport.Interface
 	alias string
+	pits  pitQuota
 }
 
 var _ Searcher = (*Elasticsearch)(nil)
 
 // NewElasticsearch makes the searcher over the alias.
 func NewElasticsearch(es elastictransport.Interface, alias string) *Elasticsearch {
-	return &Elasticsearch{es: es, alias: alias}
+	return &Elasticsearch{es: es, alias: alias, pits: pitQuota{now: time.Now}}
 }
 
-// Search implements Searcher.
+// Search implements Searcher. The pages after a first one are of one point in time, so that none of them repeats or skips what changes
+// meanwhile. Where that point is lost, they go on in the index as it is.
 func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 	q = q.normal()
 	if q.nobody() {
 		return q.empty(), nil
 	}
 	after, resumed, err := q.resume(engineElasticsearch)
-	if err != nil {
+	switch {
+	case err != nil:
 		return Page{}, err
+	case resumed && after.PIT != "":
+		return s.resumeInPIT(ctx, q, after)
 	}
-	body, err := json.Marshal(searchBody(q, after, resumed))
-	if err != nil {
-		return Page{}, fmt.Errorf("encode search: %w", err)
+	part, err := s.run(ctx, q, after, resumed, whole)
+	switch {
+	case err != nil:
+		return Page{}, err
+	case part.more && !resumed:
+		return s.pin(ctx, q, part)
+	case part.Total == 0 && !resumed && q.Correct:
+		part.Corrections = s.corrections(ctx, q)
+	}
+	return part.page()
+}
+
+// part is a page and where the next one starts.
+type part struct {
+	Page
+	more bool
+	next position
+}
+
+func (p part) page() (Page, error) {
+	if !p.more {
+		return p.Page, nil
+	}
+	var err error
+	p.NextCursor, err = p.next.encode()
+	return p.Page, err
+}
+
+// detail is how much of the hits is asked for.
+type detail bool
+
+const (
+	whole detail = true
+	// bare is what tells hits and their places apart.
+	bare detail = false
+)
+
+// run asks for one page, in after's point in time if it has one.
+func (s *Elasticsearch) run(ctx context.Context, q Query, after position, resumed bool, d detail) (part, error) {
+	path := "/_search"
+	if after.PIT == "" {
+		path = "/" + s.alias + "/_search" + preference(q)
 	}
 	var answer searchAnswer
-	if err := s.call(ctx, body, &answer); err != nil {
-		return Page{}, err
+	if err := s.call(ctx, http.MethodPost, path, searchBody(q, after, resumed, d), &answer); err != nil {
+		return part{}, err
 	}
-	return answer.page(q)
+	out, err := answer.part(q)
+	out.next.PIT = after.PIT
+	if answer.PIT != "" {
+		out.next.PIT = answer.PIT // the newest one counts
+	}
+	return out, err
+}
+
+// preference sends a search to the copy of the index that Fresh asks.
+func preference(q Query) string {
+	if q.AfterFresh {
+		return "?preference=" + freshPreference
+	}
+	return ""
 }
 
 type object = map[string]any
 
-func searchBody(q Query, after position, resumed bool) object {
+func searchBody(q Query, after position, resumed bool, d detail) object {
 	sort, sortValues := esSort(q, after)
-	body := object{
-		"query": esQuery(q), "sort": sort, "size": q.Limit + 1, "track_total_hits": MaxTotal, "track_scores": q.Sort == ByRelevance,
-		"_source": []string{"id", "collection_id", "title", "tags", "updated_at", "version"},
-		"highlight": object{
+	body := object{"query": esQuery(q), "sort": sort, "size": q.Limit + 1, "track_scores": q.Sort == ByRelevance}
+	if d == bare {
+		body["track_total_hits"], body["_source"] = false, []string{"id", "updated_at"}
+	} else {
+		body["track_total_hits"], body["_source"] = MaxTotal, []string{"id", "collection_id", "title", "tags", "updated_at", "version"}
+		body["highlight"] = object{
 			"encoder": "html", "pre_tags": []string{"<mark>"}, "post_tags": []string{"</mark>"}, "max_analyzed_offset": highlightLength,
 			"fields": object{"content": object{
 				"matched_fields": []string{"content", "content.exact"}, "fragment_size": snippetLength, "number_of_fragments": 2,
 				"no_match_size": snippetLength, "order": "score",
 			}},
-		},
-	}
-	if facets := esFacets(q); len(facets) > 0 {
-		body["aggs"] = facets
+		}
+		if facets := esFacets(q); len(facets) > 0 {
+			body["aggs"] = facets
+		}
 	}
 	if resumed {
 		body["search_after"] = sortValues
+	}
+	if after.PIT != "" {
+		body["pit"] = object{"id": after.PIT, "keep_alive": pitKeepAlive}
 	}
 	return body
 }
 
 type searchAnswer struct {
-	TimedOut bool `json:"timed_out"`
+	PIT      string `json:"pit_id"`
+	TimedOut bool   `json:"timed_out"`
 	Shards   struct {
 		Failed int `json:"failed"`
 	} `json:"_shards"`
@@ -106,9 +173,17 @@ type searchAnswer struct {
 	Aggregations map[string]esBuckets `json:"aggregations"`
 }
 
-func (a *searchAnswer) page(q Query) (Page, error) {
+// partial is an error when the answer is not about the whole index.
+func (a *searchAnswer) partial() error {
 	if a.TimedOut || a.Shards.Failed > 0 {
-		return Page{}, fmt.Errorf("%w: Elasticsearch answered for a part of the index only", ErrUnavailable)
+		return errPartial
+	}
+	return nil
+}
+
+func (a *searchAnswer) part(q Query) (part, error) {
+	if err := a.partial(); err != nil {
+		return part{}, err
 	}
 	page := Page{Hits: make([]Hit, 0, len(a.Hits.Hits)), Total: min(a.Hits.Total.Value, MaxTotal)}
 	for _, h := range a.Hits.Hits {
@@ -125,35 +200,65 @@ func (a *searchAnswer) page(q Query) (Page, error) {
 		page.Hits = append(page.Hits, hit)
 	}
 	if err := a.facets(q, &page); err != nil {
-		return Page{}, err
+		return part{}, err
 	}
 	if len(page.Hits) <= q.Limit {
-		return page, nil
+		return part{Page: page}, nil
 	}
 	page.Hits = page.Hits[:q.Limit] // one more was asked for, to know whether there is a next page
-	last := page.Hits[q.Limit-1]
-	var err error
-	page.NextCursor, err = q.positionOf(engineElasticsearch, last).encode()
-	return page, err
+	return part{Page: page, more: true, next: q.positionOf(engineElasticsearch, page.Hits[q.Limit-1])}, nil
 }
 
-func (s *Elasticsearch) call(ctx context.Context, body []byte, answer any) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "/"+s.alias+"/_search", bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("make search request: %w", err)
+// errPartial can mean an outage, or a point in time of which a part is lost.
+var errPartial = fmt.Errorf("%w: Elasticsearch answered for a part of the index only", ErrUnavailable)
+
+// statusError is an answer that is none.
+type statusError struct {
+	status int
+	reason string
+}
+
+func (e *statusError) Error() string {
+	return strings.TrimSpace(fmt.Sprintf("Elasticsearch answered %d %s", e.status, e.reason))
+}
+
+// Unwrap tells the caller's fault from an outage.
+func (e *statusError) Unwrap() error {
+	if e.status == http.StatusBadRequest {
+		return ErrQuery
 	}
-	req.Header.Set("Content-Type", "application/json")
+	return ErrUnavailable
+}
+
+// call sends a request and decodes the answer.
+func (s *Elasticsearch) call(ctx context.Context, method, path string, body, answer any) error {
+	var content bytes.Buffer
+	if body != nil {
+		if err := json.NewEncoder(&content).Encode(body); err != nil {
+			return fmt.Errorf("encode a request to Elasticsearch: %w", err)
+		}
+	}
+	req, err := http.NewRequestWithContext(ctx, method, path, &content)
+	if err != nil {
+		return fmt.Errorf("make a request to Elasticsearch: %w", err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	// Elasticsearch's slow log and task list name both. The opaque ID says who asks; it must not differ from request to request, because
+	// Elasticsearch logs each deprecation once for each.
+	req.Header.Set("X-Opaque-Id", opaqueID)
+	if t := telemetry.TraceFrom(ctx); t.Parent != "" {
+		req.Header.Set("traceparent", t.Parent)
+	}
 	res, err := s.es.Perform(req)
 	if err != nil {
 		return fmt.Errorf("%w: reach Elasticsearch: %w", ErrUnavailable, err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	switch {
-	case res.StatusCode == http.StatusBadRequest:
+	if res.StatusCode != http.StatusOK {
 		reason, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10)) // half a reason is better than none
-		return fmt.Errorf("%w: %s", ErrQuery, reason)
-	case res.StatusCode != http.StatusOK:
-		return fmt.Errorf("%w: Elasticsearch answered %d", ErrUnavailable, res.StatusCode)
+		return &statusError{status: res.StatusCode, reason: string(reason)}
 	}
 	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
 		return fmt.Errorf("%w: decode Elasticsearch's answer: %w", ErrUnavailable, err)

@@ -42,26 +42,58 @@ func (f *Fallback) Search(ctx context.Context, q Query) (Page, error) {
 			return f.degraded(ctx, q)
 		}
 	}
-	err := fmt.Errorf("%w: Elasticsearch failed a moment ago", ErrUnavailable)
-	if f.tryPrimary() {
-		var page Page
-		if page, err = f.fromPrimary(ctx, q); err == nil {
-			return page, nil
-		}
+	var page Page
+	err := f.primarily(ctx, func(ctx context.Context) (err error) {
+		page, err = f.primary.Search(ctx, q)
+		return err
+	})
+	if q.Cursor == "" && degrades(ctx, err) { // a page in the middle has the primary's order
+		return f.degraded(ctx, q)
 	}
-	switch {
-	case !errors.Is(err, ErrUnavailable), ctx.Err() != nil:
-		return Page{}, err
-	case q.Cursor != "":
-		return Page{}, err // a page in the middle of the primary's order
-	}
-	return f.degraded(ctx, q)
+	return page, err
 }
 
-func (f *Fallback) fromPrimary(ctx context.Context, q Query) (Page, error) {
+// Suggest implements Searcher.
+func (f *Fallback) Suggest(ctx context.Context, p Prefix) (Suggestions, error) {
+	var out Suggestions
+	err := f.primarily(ctx, func(ctx context.Context) (err error) {
+		out, err = f.primary.Suggest(ctx, p)
+		return err
+	})
+	if degrades(ctx, err) {
+		out, err = f.secondary.Suggest(ctx, p)
+		out.Degraded = err == nil
+	}
+	return out, err
+}
+
+// Fresh implements Searcher.
+func (f *Fallback) Fresh(ctx context.Context, writes []Write) (Freshness, error) {
+	var out Freshness
+	err := f.primarily(ctx, func(ctx context.Context) (err error) {
+		out, err = f.primary.Fresh(ctx, writes)
+		return err
+	})
+	if degrades(ctx, err) {
+		out, err = f.secondary.Fresh(ctx, writes)
+		out.Degraded = err == nil
+	}
+	return out, err
+}
+
+// degrades reports whether the secondary should answer after this error of the primary.
+func degrades(ctx context.Context, err error) bool {
+	return errors.Is(err, ErrUnavailable) && ctx.Err() == nil
+}
+
+// primarily asks the primary, if it may be asked now, and keeps account of how it is.
+func (f *Fallback) primarily(ctx context.Context, ask func(ctx context.Context) error) error {
+	if !f.tryPrimary() {
+		return fmt.Errorf("%w: Elasticsearch failed a moment ago", ErrUnavailable)
+	}
 	limited, cancel := context.WithTimeout(ctx, primaryTimeout)
 	defer cancel()
-	page, err := f.primary.Search(limited, q)
+	err := ask(limited)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if errors.Is(err, ErrUnavailable) && ctx.Err() == nil {
@@ -69,7 +101,7 @@ func (f *Fallback) fromPrimary(ctx context.Context, q Query) (Page, error) {
 	} else if err == nil {
 		f.openUntil = time.Time{}
 	}
-	return page, err
+	return err
 }
 
 // tryPrimary lets every query through while the primary is well, and one per cool-down while it is not.

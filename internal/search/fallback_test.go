@@ -15,10 +15,21 @@ import (
 	"github.com/atlas-platform/atlas/internal/search"
 )
 
+// searcherFunc answers everything as it answers a search.
 type searcherFunc func(ctx context.Context, q search.Query) (search.Page, error)
 
 func (f searcherFunc) Search(ctx context.Context, q search.Query) (search.Page, error) {
 	return f(ctx, q)
+}
+
+func (f searcherFunc) Suggest(ctx context.Context, _ search.Prefix) (search.Suggestions, error) {
+	_, err := f(ctx, search.Query{})
+	return search.Suggestions{}, err
+}
+
+func (f searcherFunc) Fresh(ctx context.Context, writes []search.Write) (search.Freshness, error) {
+	_, err := f(ctx, search.Query{})
+	return search.Freshness{Found: make([]bool, len(writes))}, err
 }
 
 func TestFallbackAnswersDegradedWhileElasticsearchIsAway(t *testing.T) {
@@ -59,8 +70,14 @@ func TestFallbackLeavesAFailedPrimaryAlone(t *testing.T) {
 		page, err := searcher.Search(context.Background(), search.Query{})
 		require.NoError(t, err)
 		require.True(t, page.Degraded)
+		suggestions, err := searcher.Suggest(context.Background(), search.Prefix{})
+		require.NoError(t, err)
+		require.True(t, suggestions.Degraded)
+		fresh, err := searcher.Fresh(context.Background(), nil)
+		require.NoError(t, err)
+		require.True(t, fresh.Degraded)
 	}
-	require.Equal(t, 1, calls)
+	require.Equal(t, 1, calls, "one account for all questions")
 }
 
 func TestFallbackPassesOnWhatIsTheCallersFault(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/google/uuid"
 
@@ -26,6 +27,8 @@ const (
 	MaxTotal = 10_000
 	// MaxFacet is how many tags or collections a facet has at most.
 	MaxFacet = 20
+	// MaxCursor is the length of the longest cursor.
+	MaxCursor = 5900
 )
 
 var (
@@ -54,6 +57,10 @@ type Query struct {
 	Limit int
 	// Cursor is the NextCursor of the page before. It is not signed: whoever hands it out must do that.
 	Cursor string
+	// Correct asks for Corrections of words that are nowhere.
+	Correct bool
+	// AfterFresh makes the search see at least what Fresh saw: the same copy of the index answers.
+	AfterFresh bool
 }
 
 // Sort is an order of hits.
@@ -79,6 +86,9 @@ type Page struct {
 	Collections []CollectionCount
 	// NextCursor is empty on the last page.
 	NextCursor string
+	// Corrections are other words for words of the query with which it finds something, when it finds nothing as it is. They depend on nothing but
+	// items that the query's filters leave. An engine that can't tell has none.
+	Corrections map[string]string
 	// Degraded is true when the answer came from the fallback.
 	Degraded bool
 }
@@ -110,7 +120,73 @@ type CollectionCount struct {
 
 // Searcher answers queries.
 type Searcher interface {
+	// Search finds a page of items.
 	Search(ctx context.Context, q Query) (Page, error)
+	// Suggest completes what is being typed.
+	Suggest(ctx context.Context, p Prefix) (Suggestions, error)
+	// Fresh tells of each write whether it, or a later one of the item, can be found.
+	Fresh(ctx context.Context, writes []Write) (Freshness, error)
+}
+
+// Prefix is the beginning of a title.
+type Prefix struct {
+	// Text has whole words, and the beginning of a word at its end.
+	Text string
+	// CollectionIDs are the only collections that are looked in.
+	CollectionIDs []uuid.UUID
+	// Limit is how many items are suggested at most.
+	Limit int
+}
+
+// normal returns the prefix with its limit in bounds; ok is false when it can complete to nothing.
+func (p Prefix) normal() (_ Prefix, ok bool) {
+	p.Text = strings.TrimSpace(p.Text)
+	switch {
+	case p.Limit <= 0:
+		p.Limit = DefaultLimit
+	case p.Limit > MaxLimit:
+		p.Limit = MaxLimit
+	}
+	return p, len(p.CollectionIDs) > 0 && len(p.words()) > 0
+}
+
+// words are the words of the text, each with a letter or a digit.
+func (p Prefix) words() []string {
+	return slices.DeleteFunc(query.Words(p.Text), func(word string) bool {
+		return !strings.ContainsFunc(word, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) })
+	})
+}
+
+// Suggestions are items whose title has the words: first those whose title begins with the text, and of equal ones the newest.
+type Suggestions struct {
+	Items []Suggestion
+	// Degraded is true when the answer came from the fallback.
+	Degraded bool
+}
+
+// Suggestion is an item whose title has the words.
+type Suggestion struct {
+	ItemID       uuid.UUID
+	CollectionID uuid.UUID
+	Title        string
+}
+
+// Write is a change of an item that somebody waits for, and what the database says about the item.
+type Write struct {
+	ItemID uuid.UUID
+	// Version is what the write made, or will make.
+	Version int64
+	// Committed is the item's version now, and Indexed the one that the index was given.
+	Committed, Indexed int64
+	// Deleted tells that the item is deleted at the version Committed.
+	Deleted bool
+}
+
+// Freshness answers for writes, in their order.
+type Freshness struct {
+	Found []bool
+	// Degraded is true when the answer is the fallback's: it says nothing about the primary.
+	Degraded bool
 }
 
 func (q Query) normal() Query {
@@ -154,6 +230,8 @@ type position struct {
 	// Updated is in milliseconds since 1970: what every engine keeps.
 	Updated int64     `json:"u,omitempty"`
 	ID      uuid.UUID `json:"i"`
+	// PIT is the point in time of the index that the pages are of; empty when they are of the index as it is.
+	PIT string `json:"p,omitempty"`
 }
 
 // positionOf is where a page ends whose last hit this is.

@@ -59,6 +59,12 @@ func setup(t *testing.T) *testBundle {
 // setupWith makes an API with other parts than setup's; nil means the same.
 func setupWith(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher, configure ...func(*api.Config)) *testBundle {
 	t.Helper()
+	return setupDeps(t, pool, searcher, nil, configure...)
+}
+
+// setupDeps is setupWith with a last word about the parts.
+func setupDeps(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher, change func(*api.Deps), configure ...func(*api.Config)) *testBundle {
+	t.Helper()
 	if pool == nil {
 		pool = pgtest.New(t)
 	}
@@ -66,20 +72,24 @@ func setupWith(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher, configur
 		searcher = search.NewPostgres(pool)
 	}
 	b := &testBundle{t: t, pool: pool, registry: prometheus.NewRegistry(), health: telemetry.NewHealth(nil)}
-	var err error
-	_, b.key, err = ed25519.GenerateKey(nil)
+	_, key, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
 	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute, RefreshTTL: time.Hour,
 		Trash: config.Trash{Retention: trashRetention}}
 	for _, configure := range configure {
 		configure(&cfg)
 	}
-	b.issuer = token.NewIssuer(b.key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, nil)
-	handler, err := api.NewHandler(cfg, api.Deps{
+	deps := api.Deps{
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Pool: b.pool,
-		Searcher: searcher, Registry: b.registry, Health: b.health, SigningKey: b.key,
+		Searcher: searcher, Registry: b.registry, Health: b.health, SigningKey: key,
 		Nudge: func() { b.nudges.Add(1) },
-	})
+	}
+	if change != nil {
+		change(&deps)
+	}
+	b.key = deps.SigningKey
+	b.issuer = token.NewIssuer(b.key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, nil)
+	handler, err := api.NewHandler(cfg, deps)
 	require.NoError(t, err)
 	b.server = httptest.NewServer(handler)
 	t.Cleanup(b.server.Close)

@@ -105,6 +105,8 @@ func validOrigin(origin string) bool {
 // Searcher finds items. The query always names the collections that the caller may see.
 type Searcher interface {
 	Search(ctx context.Context, query search.Query) (search.Page, error)
+	Suggest(ctx context.Context, prefix search.Prefix) (search.Suggestions, error)
+	Fresh(ctx context.Context, writes []search.Write) (search.Freshness, error)
 }
 
 // Deps is what the API works with. Logger, Pool, Searcher, Registry and Health are required.
@@ -129,4 +131,6 @@ type Deps struct {
 	PreviousKey ed25519.PrivateKey
 	// Clock, when set, replaces time.Now.
 	Clock func() time.Time
+	// SearchWait bounds how long a search waits for a write; zero means 10 s.
+	SearchWait time.Duration
 }

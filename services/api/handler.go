@@ -48,6 +48,9 @@ type server struct {
 	// trashRetention is how long deleted items can be restored.
 	trashRetention time.Duration
 	closed         bool // to new accounts
+	// searchWait is how long wait_for waits at most, and waits are those who do.
+	searchWait time.Duration
+	waits      waits
 }
 
 var _ gen.StrictServerInterface = (*server)(nil)
@@ -152,6 +155,11 @@ func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*serve
 		refreshTTL:     cfg.RefreshTTL,
 		trashRetention: cfg.Trash.Retention,
 		closed:         cfg.Registration == registrationClosed,
+		searchWait:     deps.SearchWait,
+	}
+	s.waits.look = s.look
+	if s.searchWait == 0 {
+		s.searchWait = defaultSearchWait
 	}
 	if s.clock == nil {
 		s.clock = time.Now

@@ -28,6 +28,7 @@ import (
 
 // slowSearch holds a request until it is released, and tells when one has come.
 type slowSearch struct {
+	api.Searcher
 	arrived chan struct{}
 	release chan struct{}
 }
@@ -119,7 +120,10 @@ func TestDatabaseAway(t *testing.T) {
 	require.NotEmpty(t, a.header.Get("Retry-After"))
 }
 
-type brokenSearch struct{ err error }
+type brokenSearch struct {
+	api.Searcher
+	err error
+}
 
 func (s brokenSearch) Search(context.Context, search.Query) (search.Page, error) {
 	if s.err == nil {
@@ -144,7 +148,7 @@ func TestSearchFailures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setupWith(t, pgtest.New(t), brokenSearch{tt.err})
+			b := setupWith(t, pgtest.New(t), brokenSearch{err: tt.err})
 			ada := b.account("ada")
 			b.collection(ada, "c")
 			a := b.call(ada, "GET", "/v1/search", nil).problem(tt.status, tt.kind)

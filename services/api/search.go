@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/search"
+	parsed "github.com/atlas-platform/atlas/internal/search/query"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
@@ -27,6 +28,12 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	if err != nil {
 		return nil, err
 	}
+	var waited awaited
+	if params.WaitFor != nil {
+		if waited, err = s.await(ctx, p.id(), *params.WaitFor); err != nil {
+			return nil, err
+		}
+	}
 	roles, err := s.visible(ctx, p.id(), params.CollectionID)
 	if err != nil {
 		return nil, err
@@ -38,6 +45,7 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	if err != nil {
 		return nil, err
 	}
+	query.AfterFresh, query.Correct = params.WaitFor != nil, params.Q != nil
 	facets := wantedFacets(params.Facets)
 	query.TagFacet, query.CollectionFacet = facets["tags"], facets["collections"]
 	query.Sort, query.Limit, query.Cursor = sort, int(pageSize(params.Limit)), from.Inner
@@ -45,11 +53,20 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	if err != nil {
 		return nil, searchProblem(err)
 	}
-	hits, err := s.hitBodies(ctx, page.Hits, roles)
+	hits, err := s.hitBodies(ctx, page.Hits, inCollections(roles, query.CollectionIDs))
 	if err != nil {
 		return nil, err
 	}
 	out := gen.Search200JSONResponse{Items: hits, Total: page.Total, Degraded: page.Degraded, Facets: facetBodies(page)}
+	if params.WaitFor != nil {
+		fresh := waited.in(page)
+		out.Fresh = &fresh
+	}
+	if len(page.Corrections) > 0 && params.Q != nil {
+		if text, ok := parsed.Correct(*params.Q, page.Corrections); ok {
+			out.DidYouMean = &text
+		}
+	}
 	if page.NextCursor != "" {
 		out.NextCursor, err = s.next(ctx, position{Inner: page.NextCursor}, scope...)
 	}
@@ -69,13 +86,25 @@ func (s *server) visible(ctx context.Context, user uuid.UUID, collection *uuid.U
 	return roles, nil
 }
 
-// hitBodies leaves out what was deleted, or is no longer where the caller may see it, since it was indexed.
-func (s *server) hitBodies(ctx context.Context, hits []search.Hit, roles map[uuid.UUID]gen.Role) ([]gen.SearchHit, error) {
-	ids := make([]uuid.UUID, len(hits))
-	for i, hit := range hits {
-		ids[i] = hit.ItemID
+// inCollections are the roles in these collections only.
+func inCollections(roles map[uuid.UUID]gen.Role, collections []uuid.UUID) map[uuid.UUID]gen.Role {
+	out := make(map[uuid.UUID]gen.Role, len(collections))
+	for _, id := range collections {
+		out[id] = roles[id]
 	}
-	out := make([]gen.SearchHit, 0, len(hits))
+	return out
+}
+
+// truth is what the database says about an item that was found.
+type truth struct {
+	collection uuid.UUID
+	role       gen.Role
+	state      gen.SearchState
+}
+
+// truths leaves out what was deleted, or is no longer in one of the collections, since it was indexed.
+func (s *server) truths(ctx context.Context, ids []uuid.UUID, roles map[uuid.UUID]gen.Role) (map[uuid.UUID]truth, error) {
+	out := make(map[uuid.UUID]truth, len(ids))
 	if len(ids) == 0 {
 		return out, nil
 	}
@@ -83,15 +112,24 @@ func (s *server) hitBodies(ctx context.Context, hits []search.Hit, roles map[uui
 	if err != nil {
 		return nil, fmt.Errorf("read the items that were found: %w", err)
 	}
-	type truth struct {
-		role  gen.Role
-		state gen.SearchState
-	}
-	truths := make(map[uuid.UUID]truth, len(states))
 	for _, state := range states {
 		if role, ok := roles[state.CollectionID]; ok {
-			truths[state.ID] = truth{role: role, state: searchState(state.Version, state.IndexedVersion)}
+			out[state.ID] = truth{collection: state.CollectionID, role: role, state: searchState(state.Version, state.IndexedVersion)}
 		}
+	}
+	return out, nil
+}
+
+// hitBodies are the hits that the database confirms.
+func (s *server) hitBodies(ctx context.Context, hits []search.Hit, roles map[uuid.UUID]gen.Role) ([]gen.SearchHit, error) {
+	ids := make([]uuid.UUID, len(hits))
+	for i, hit := range hits {
+		ids[i] = hit.ItemID
+	}
+	out := make([]gen.SearchHit, 0, len(hits))
+	truths, err := s.truths(ctx, ids, roles)
+	if err != nil {
+		return nil, err
 	}
 	for _, hit := range hits {
 		found, ok := truths[hit.ItemID]
@@ -102,7 +140,7 @@ func (s *server) hitBodies(ctx context.Context, hits []search.Hit, roles map[uui
 			hit.Tags = []string{}
 		}
 		out = append(out, gen.SearchHit{
-			ID: hit.ItemID, CollectionID: hit.CollectionID, Title: hit.Title, Snippet: hit.Snippet, Tags: hit.Tags, Score: hit.Score,
+			ID: hit.ItemID, CollectionID: found.collection, Title: hit.Title, Snippet: hit.Snippet, Tags: hit.Tags, Score: hit.Score,
 			Version: hit.Version, SearchState: found.state, MyRole: found.role, UpdatedAt: hit.UpdatedAt.UTC(),
 		})
 	}

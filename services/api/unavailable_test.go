@@ -8,9 +8,10 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 	"github.com/atlas-platform/atlas/internal/search"
+	"github.com/atlas-platform/atlas/services/api"
 )
 
-type brokenSearcher struct{}
+type brokenSearcher struct{ api.Searcher }
 
 func (brokenSearcher) Search(context.Context, search.Query) (search.Page, error) {
 	return search.Page{}, fmt.Errorf("read a row: %w", io.ErrUnexpectedEOF)

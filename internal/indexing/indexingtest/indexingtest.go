@@ -41,8 +41,14 @@ func NewAlias(t testing.TB, es *elasticsearch.Client) string {
 	ctx, cancel := limited(t)
 	defer cancel()
 	require.NoError(t, elastic.EnsureIndex(ctx, es, alias, elastic.Params{RefreshInterval: 200 * time.Millisecond}))
-	t.Cleanup(func() { drop(t, es, alias) })
+	DropWith(t, es, alias)
 	return alias
+}
+
+// DropWith drops the alias's indices and template with the test.
+func DropWith(t testing.TB, es *elasticsearch.Client, alias string) {
+	t.Helper()
+	t.Cleanup(func() { drop(t, es, alias) })
 }
 
 func drop(t testing.TB, es *elasticsearch.Client, alias string) {

@@ -24,24 +24,31 @@ func (e *Error) Error() string {
 // (the phrase goes to the end), a lone minus.
 func Parse(text string) (Query, error) {
 	p := parser{text: []rune(text)}
+	if err := p.parse(); err != nil {
+		return Query{}, err
+	}
+	return p.query, nil
+}
+
+func (p *parser) parse() error {
 	if len(p.text) > MaxLength {
-		return Query{}, &Error{Position: MaxLength + 1, Message: fmt.Sprintf("a query may have at most %d characters", MaxLength)}
+		return &Error{Position: MaxLength + 1, Message: fmt.Sprintf("a query may have at most %d characters", MaxLength)}
 	}
 	for parts := 0; ; {
 		p.skipSpace()
 		if p.at == len(p.text) {
-			return p.query, nil
+			return nil
 		}
 		start := p.at
 		added, err := p.part()
 		if err != nil {
-			return Query{}, err
+			return err
 		}
 		if added {
 			parts++
 		}
 		if parts > MaxParts {
-			return Query{}, &Error{Position: start + 1, Message: fmt.Sprintf("a query may have at most %d words, phrases and filters", MaxParts)}
+			return &Error{Position: start + 1, Message: fmt.Sprintf("a query may have at most %d words, phrases and filters", MaxParts)}
 		}
 	}
 }
@@ -50,7 +57,11 @@ type parser struct {
 	text  []rune
 	at    int
 	query Query
+	// spans are where the terms of query stand in text.
+	spans []span
 }
+
+type span struct{ start, end int }
 
 func (p *parser) skipSpace() {
 	for p.at < len(p.text) && unicode.IsSpace(p.text[p.at]) {
@@ -79,6 +90,7 @@ func (p *parser) part() (added bool, err error) {
 		return false, nil
 	}
 	p.query.Terms = append(p.query.Terms, term)
+	p.spans = append(p.spans, span{start, p.at})
 	return true, nil
 }
 

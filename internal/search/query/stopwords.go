@@ -38,7 +38,7 @@ func (q Query) Needles() []Needle {
 }
 
 func needle(t Term) (Needle, bool) {
-	words := strings.FieldsFunc(t.Text, func(r rune) bool { return !alphanumeric(r) && !unicode.IsMark(r) && !strings.ContainsRune(joiners, r) })
+	words := Words(t.Text)
 	text, typed := t.Text, len(words)
 	for len(words) > 0 && stopWord(words[0]) {
 		words = words[1:]
@@ -56,6 +56,15 @@ func needle(t Term) (Needle, bool) {
 	return n, len(words) > 0
 }
 
+// Words are the words in a text: what the parts of a term are, each of which can be looked for by itself.
+func Words(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return !inWord(r) })
+}
+
+func inWord(r rune) bool {
+	return alphanumeric(r) || unicode.IsMark(r) || strings.ContainsRune(joiners, r)
+}
+
 // joiners hold together what is one word: don't, example.com, snake_case.
 const joiners = "'’._"
 
@@ -67,6 +76,16 @@ func stopWord(word string) bool {
 		}
 	}
 	return true
+}
+
+// BeginsStopWord reports whether what is being typed may become a stop word.
+func BeginsStopWord(prefix string) bool {
+	for word := range stopWords {
+		if strings.HasPrefix(word, strings.ToLower(prefix)) {
+			return true
+		}
+	}
+	return false
 }
 
 // stopWords are PostgreSQL's for English: its index does not have them, so no other engine may ask for them.

@@ -1,0 +1,13 @@
+package search
+
+// PITOf is the point in time that a cursor is of.
+func PITOf(cursor string) (string, error) {
+	p, err := decodePosition(cursor)
+	return p.PIT, err
+}
+
+// UsePITs acts as if as many points in time were open as may be.
+func UsePITs(s *Elasticsearch) {
+	for s.pits.take() {
+	}
+}

@@ -1,0 +1,175 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/search"
+)
+
+const (
+	defaultSearchWait = 10 * time.Second
+	// waitStep is how often they are asked who know whether a write can be found. All who wait are woken at the same moments, so that one question
+	// serves them all.
+	waitStep = 50 * time.Millisecond
+	// waitRound bounds one such question, and maxWaitRound how many writes it is about.
+	waitRound    = 5 * time.Second
+	maxWaitRound = 1000
+)
+
+// awaited is what is known about a write that somebody waits for.
+type awaited struct {
+	committed bool // the write, or a later one of the item, is in the database
+	found     bool // and can be found
+	degraded  bool // by the fallback
+}
+
+// in tells whether a page that was asked for after this was learned has the write.
+func (a awaited) in(page search.Page) bool {
+	if page.Degraded {
+		return a.committed // PostgreSQL finds what it has
+	}
+	return a.found && !a.degraded
+}
+
+// await waits until the write can be found, for a bounded time. The caller has to be a member of the item's collection all the while.
+func (s *server) await(ctx context.Context, user uuid.UUID, waitFor string) (awaited, error) {
+	text, number, _ := strings.Cut(waitFor, ":")
+	item, err := uuid.Parse(text)
+	if err != nil {
+		return awaited{}, fmt.Errorf("read wait_for: %w", err) // the specification's pattern lets none through
+	}
+	version, err := strconv.ParseInt(number, 10, 64)
+	if err != nil {
+		return awaited{}, fmt.Errorf("read wait_for: %w", err)
+	}
+	end := time.NewTimer(s.searchWait)
+	defer end.Stop()
+	for {
+		state, known, err := s.waits.ask(ctx, waitQuestion{user: user, item: item, version: version})
+		switch {
+		case err != nil:
+			return state, err
+		case !known:
+			return state, notFound(noItem)
+		case state.found:
+			return state, nil
+		}
+		now := time.Now()
+		next := time.NewTimer(now.Truncate(waitStep).Add(waitStep).Sub(now))
+		select {
+		case <-next.C:
+		case <-end.C:
+			next.Stop()
+			return state, nil
+		case <-ctx.Done():
+			next.Stop()
+			return state, ctx.Err()
+		}
+	}
+}
+
+// look answers for many: one statement, and one question to the index.
+func (s *server) look(ctx context.Context, questions []waitQuestion) (map[int]awaited, error) {
+	users, items := make([]uuid.UUID, len(questions)), make([]uuid.UUID, len(questions))
+	for i, q := range questions {
+		users[i], items[i] = q.user, q.item
+	}
+	rows, err := s.queries.ReadFreshness(ctx, users, items)
+	if err != nil {
+		return nil, fmt.Errorf("read the versions that are waited for: %w", err)
+	}
+	states := make(map[int]awaited, len(rows))
+	writes, places := make([]search.Write, 0, len(rows)), make([]int, 0, len(rows))
+	for _, row := range rows {
+		place := int(row.Place) - 1
+		q := questions[place]
+		states[place] = awaited{committed: row.Version >= q.version}
+		if row.Version >= q.version {
+			places = append(places, place)
+			writes = append(writes, search.Write{
+				ItemID: q.item, Version: q.version, Committed: row.Version, Indexed: row.IndexedVersion, Deleted: row.Deleted,
+			})
+		}
+	}
+	if len(writes) == 0 {
+		return states, nil
+	}
+	fresh, err := s.searcher.Fresh(ctx, writes)
+	if err != nil {
+		return nil, searchProblem(err)
+	}
+	for i, place := range places {
+		states[place] = awaited{committed: true, found: fresh.Found[i], degraded: fresh.Degraded}
+	}
+	return states, nil
+}
+
+type waitQuestion struct {
+	user, item uuid.UUID
+	version    int64
+}
+
+// waits puts the questions together of those who wait: one round is on its way at a time, and who asks meanwhile is in the next. So any number of
+// them need one connection.
+type waits struct {
+	look func(ctx context.Context, questions []waitQuestion) (map[int]awaited, error)
+	turn sync.Mutex
+
+	mu   sync.Mutex
+	next *waitingRound // nil: nobody leads the next round yet
+}
+
+type waitingRound struct {
+	questions []waitQuestion
+	done      chan struct{} // closed when the fields below are set
+	states    map[int]awaited
+	err       error
+}
+
+// ask returns false when there is no such item for this user.
+func (w *waits) ask(ctx context.Context, q waitQuestion) (awaited, bool, error) {
+	w.mu.Lock()
+	round := w.next
+	leads := round == nil
+	if leads {
+		round = &waitingRound{done: make(chan struct{})}
+		w.next = round
+	}
+	place := len(round.questions)
+	if round.questions = append(round.questions, q); len(round.questions) == maxWaitRound {
+		w.next = nil
+	}
+	w.mu.Unlock()
+	if leads {
+		w.lead(ctx, round)
+	}
+	select {
+	case <-round.done:
+	case <-ctx.Done():
+		return awaited{}, false, ctx.Err()
+	}
+	state, known := round.states[place]
+	return state, known, round.err
+}
+
+// lead asks for everybody in the round, even when the one who leads it has gone.
+func (w *waits) lead(ctx context.Context, round *waitingRound) {
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	w.mu.Lock()
+	if w.next == round {
+		w.next = nil
+	}
+	w.mu.Unlock()
+	defer close(round.done)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitRound)
+	defer cancel()
+	round.states, round.err = w.look(ctx, round.questions)
+}
