@@ -19,7 +19,7 @@ func TestElasticsearchCorrects(t *testing.T) {
 	c, d, foreign := w.Collection(t), w.Collection(t), w.Collection(t)
 	tagged := w.Item(t, c, "Kafka brokers", "The consumers' group is Größer than that.", "go")
 	w.publish(
-		t, tagged, w.Item(t, d, "Cooking", "Boil the water, then the brocoli. <b>Café</b>"), w.Item(t, foreign, "Zookeeper", "secrets of kafkaesque"),
+		t, tagged, w.Item(t, d, "Cooking", "Boil the water, then the beans. <b>Café</b>"), w.Item(t, foreign, "Zookeeper", "secrets of kafkaesque"),
 		w.Item(t, c, strings.Repeat("x", 300), strings.Repeat("word ", 20_000)+"faraway"),
 	)
 	ask := func(text string, in ...uuid.UUID) map[string]string {

@@ -63,7 +63,7 @@ func (s *server) Suggest(ctx context.Context, request gen.SuggestRequestObject) 
 	}
 	out.Tags, err = s.queries.SuggestTags(ctx, db.SuggestTagsParams{
 		CollectionIds: collections, Prefix: text, Scanned: suggestTagsScanned, Counted: suggestTagsCounted,
-		AtMost: int32(limit), //nolint:gosec // at most 20
+		AtMost: int32(limit),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("suggest tags: %w", err)

@@ -32,7 +32,7 @@ func setupIndexed(t *testing.T) indexed {
 	pool, es := pgtest.New(t), indexingtest.Client(t)
 	alias := indexingtest.NewAlias(t, es)
 	return indexed{
-		testBundle: setupWith(t, pool, search.NewFallback(search.NewElasticsearch(es, alias), search.NewPostgres(pool))),
+		testBundle: setupWith(t, pool, search.NewElasticsearch(es, alias)), // no fallback: a slow machine must not degrade a test
 		indexer:    indexing.New(pool, es, alias),
 		refresh:    func() { indexingtest.Refresh(t, es, alias) },
 	}
