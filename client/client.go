@@ -45,8 +45,10 @@ func New(baseURL string, token TokenSource, opts ...ClientOption) (*ClientWithRe
 type Error struct {
 	// StatusCode is the HTTP status.
 	StatusCode int
-	// Problem is what the API said. Only Status and Title are set when something else answered, a proxy for example.
+	// Problem is what the API said. Only Status and Title are set when something else answered.
 	Problem Problem
+	// Foreign says that something else than the API answered, a proxy for example.
+	Foreign bool
 }
 
 // Error says the status, the problem and every field that it names.
@@ -86,6 +88,7 @@ func Check(answer *http.Response, body []byte) error {
 	if mediaType == "application/problem+json" && json.Unmarshal(bytes.TrimSpace(body), &failure.Problem) == nil {
 		return failure
 	}
+	failure.Foreign = true
 	failure.Problem = Problem{Status: answer.StatusCode, Title: http.StatusText(answer.StatusCode)}
 	return failure
 }

@@ -1,19 +1,17 @@
 package atlasjob
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	atlas "github.com/atlas-platform/atlas/client"
 )
 
 const (
@@ -23,182 +21,139 @@ const (
 	maxAnswer = 64 << 10
 )
 
-// The states of a job in the REST API.
-const (
-	stateQueued    = "QUEUED"
-	stateRunning   = "RUNNING"
-	stateSucceeded = "SUCCEEDED"
-	stateFailed    = "FAILED"
-	stateCancelled = "CANCELLED"
-)
-
-// jobRequest is the body of POST /v1/jobs.
-type jobRequest struct {
-	Type       string `json:"type"`
-	Parameters any    `json:"parameters"`
-}
-
-// reindexParameters are the parameters of type reindex.
-type reindexParameters struct {
-	CollectionID string `json:"collection_id"`
-}
-
-// remoteJob is a job as the REST API shows it, less what isn't mirrored.
-type remoteJob struct {
-	ID         string          `json:"id"`
-	State      string          `json:"state"`
-	Attempts   int32           `json:"attempts"`
-	Progress   *remoteProgress `json:"progress"`
-	Error      *remoteError    `json:"error"`
-	CreatedAt  time.Time       `json:"created_at"`
-	FinishedAt *time.Time      `json:"finished_at"`
-}
-
-type remoteProgress struct {
-	Done  int64 `json:"done"`
-	Total int64 `json:"total"`
-}
-
-type remoteError struct {
-	Message string `json:"message"`
-}
-
-// problem is an error of the REST API (RFC 9457).
-type problem struct {
-	Title  string         `json:"title"`
-	Detail string         `json:"detail"`
-	Errors []problemField `json:"errors"`
-}
-
-// problemField names one bad field: of the body by JSON pointer, or a parameter.
-type problemField struct {
-	Pointer   string `json:"pointer"`
-	Parameter string `json:"parameter"`
-	Message   string `json:"message"`
-}
-
 // refusedError says that the API understood the request and won't do it: asking again gives the same answer.
-type refusedError struct {
-	status int
-	problem
-}
+type refusedError struct{ answer *atlas.Error }
 
-func (e *refusedError) Error() string {
-	var text strings.Builder
-	text.WriteString(e.Detail)
-	if e.Detail == "" {
-		text.WriteString(e.Title)
-	}
-	if text.Len() == 0 {
-		text.WriteString(http.StatusText(e.status))
-	}
-	for i, field := range e.Errors {
-		if i == 0 {
-			text.WriteString(": ")
-		} else {
-			text.WriteString("; ")
-		}
-		text.WriteString(strings.TrimPrefix(field.Pointer+field.Parameter+": "+field.Message, ": "))
-	}
-	return fmt.Sprintf("%s (HTTP %d)", text.String(), e.status)
-}
+func (e *refusedError) Error() string { return text(e.answer) }
 
 // unauthorizedError says that the API doesn't accept the token. It passes once the API runs with the key that the operator reads.
 type unauthorizedError struct{ refusedError }
 
-// jobsClient calls /v1/jobs of one stack. It is a value for one reconcile: the token lives no longer than that.
+// text is what the API said, for people who read a status.
+func text(e *atlas.Error) string {
+	var out strings.Builder
+	switch {
+	case e.Problem.Detail != nil && *e.Problem.Detail != "":
+		out.WriteString(*e.Problem.Detail)
+	case e.Problem.Title != "":
+		out.WriteString(e.Problem.Title)
+	default:
+		out.WriteString(http.StatusText(e.StatusCode))
+	}
+	if e.Problem.Errors != nil {
+		separator := ": "
+		for _, field := range *e.Problem.Errors {
+			out.WriteString(separator)
+			separator = "; "
+			for _, place := range []*string{field.Pointer, field.Parameter} {
+				if place != nil && *place != "" {
+					out.WriteString(*place + ": ")
+				}
+			}
+			out.WriteString(field.Message)
+		}
+	}
+	return fmt.Sprintf("%s (HTTP %d)", out.String(), e.StatusCode)
+}
+
+// jobsClient calls the jobs of one stack. It is a value for one reconcile: the token lives no longer than that.
 type jobsClient struct {
 	http    *http.Client
 	baseURL string
 	token   string
 }
 
+func (c jobsClient) api() (*atlas.ClientWithResponses, error) {
+	limited := *c.http
+	limited.Transport = limitedAnswers{c.http.Transport}
+	return atlas.New(c.baseURL, atlas.StaticToken(c.token), atlas.WithHTTPClient(&limited))
+}
+
 // submit asks for a job. The same key always answers the same job.
-func (c jobsClient) submit(ctx context.Context, key string, request jobRequest) (remoteJob, error) {
-	body, err := json.Marshal(request)
+func (c jobsClient) submit(ctx context.Context, key string, request atlas.JobCreate) (*atlas.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	api, err := c.api()
 	if err != nil {
-		return remoteJob{}, fmt.Errorf("encode the job: %w", err)
+		return nil, err
 	}
-	return c.call(ctx, http.MethodPost, "/v1/jobs", http.Header{
-		"Content-Type":    {"application/json"},
-		"Idempotency-Key": {key},
-	}, body)
+	answer, err := api.CreateJobWithResponse(ctx, &atlas.CreateJobParams{IdempotencyKey: &key}, request)
+	if err != nil {
+		return nil, fmt.Errorf("submit the job: %w", err)
+	}
+	return answered(answer.HTTPResponse, answer.Body, answer.JSON202)
 }
 
 // get reads a job.
-func (c jobsClient) get(ctx context.Context, id string) (remoteJob, error) {
-	job, err := c.call(ctx, http.MethodGet, "/v1/jobs/"+id, http.Header{}, nil)
-	if err == nil && job.ID != id {
-		return remoteJob{}, errors.New("the API answered another job than the one asked for")
+func (c jobsClient) get(ctx context.Context, id string) (*atlas.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	wanted, err := uuid.Parse(id)
+	if err != nil {
+		return nil, fmt.Errorf("status.jobID %q: %w", id, err)
+	}
+	api, err := c.api()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := api.GetJobWithResponse(ctx, wanted)
+	if err != nil {
+		return nil, fmt.Errorf("get the job: %w", err)
+	}
+	job, err := answered(answer.HTTPResponse, answer.Body, answer.JSON200)
+	if err == nil && job.ID != wanted {
+		return nil, errors.New("the API answered another job than the one asked for")
 	}
 	return job, err
 }
 
-func (c jobsClient) call(ctx context.Context, method, path string, header http.Header, body []byte) (remoteJob, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(c.baseURL, "/")+path, bytes.NewReader(body))
-	if err != nil {
-		return remoteJob{}, fmt.Errorf("make the request: %w", err)
+// answered returns the job of an answer, or what went wrong: a refusedError or an unauthorizedError when the API itself says no for good or for want
+// of a good token, a plain error (to be tried again) for everything else, such as an answer of something that isn't the API.
+func answered(answer *http.Response, body []byte, job *atlas.Job) (*atlas.Job, error) {
+	if err := atlas.Check(answer, body); err != nil {
+		return nil, failure(answer.Request, err)
 	}
-	request.Header = header
-	request.Header.Set("Accept", "application/json, application/problem+json")
-	request.Header.Set("Authorization", "Bearer "+c.token)
-
-	response, err := c.http.Do(request)
-	if err != nil {
-		return remoteJob{}, err // net/http already says the method and the URL
+	switch {
+	case job == nil || job.ID == uuid.Nil:
+		return nil, errors.New("the API's answer is not a job")
+	case !job.State.Valid():
+		return nil, fmt.Errorf("the API's answer has the unknown job state %.40q", job.State)
 	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
-	if err != nil {
-		return remoteJob{}, fmt.Errorf("read the answer to %s %s: %w", method, request.URL, err)
-	}
-	if len(answer) > maxAnswer {
-		return remoteJob{}, fmt.Errorf("the answer to %s %s is larger than %d bytes", method, request.URL, maxAnswer)
-	}
-	if response.StatusCode < 200 || response.StatusCode > 299 {
-		return remoteJob{}, failure(method, request.URL.String(), response, answer)
-	}
-	return decodeJob(answer)
+	return job, nil
 }
 
-// failure turns an answer that isn't 2xx into an error: refusedError or unauthorizedError when the API itself says no for good or for want of a good
-// token, a plain one (to be tried again) for everything else, such as an answer of something that isn't the API.
-func failure(method, url string, response *http.Response, answer []byte) error {
-	said := refusedError{status: response.StatusCode}
-	mediaType, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
-	understood := mediaType == "application/problem+json" && json.Unmarshal(answer, &said.problem) == nil
-	if understood {
-		switch status := response.StatusCode; {
-		case status == http.StatusUnauthorized:
-			return &unauthorizedError{said}
-		case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
-			// 409: the same key is being answered right now. None of them is about the request itself.
-		case status >= 400 && status <= 499:
-			return &said
-		}
+func failure(request *http.Request, err error) error {
+	var said *atlas.Error
+	if !errors.As(err, &said) {
+		return err
+	}
+	switch status := said.StatusCode; {
+	case said.Foreign:
+	case status == http.StatusUnauthorized:
+		return &unauthorizedError{refusedError{said}}
+	case status == http.StatusRequestTimeout, status == http.StatusConflict, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
+		// 409: the same key is being answered right now. None of them is about the request itself.
+	case status >= 400 && status <= 499:
+		return &refusedError{said}
 	}
 	// Not wrapped: whoever looks for a refusal must not find one in here.
-	return fmt.Errorf("%s %s: %s", method, url, said.Error())
+	return fmt.Errorf("%s %s: %s", request.Method, request.URL, text(said))
 }
 
-// decodeJob reads a job and refuses one that can't be mirrored.
-func decodeJob(answer []byte) (remoteJob, error) {
-	var job remoteJob
-	if err := json.Unmarshal(answer, &job); err != nil {
-		return remoteJob{}, fmt.Errorf("the API's answer is not a job: %w", err)
+// limitedAnswers is a transport whose answers end with an error after maxAnswer bytes.
+type limitedAnswers struct{ http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (l limitedAnswers) RoundTrip(request *http.Request) (*http.Response, error) {
+	next := l.RoundTripper
+	if next == nil {
+		next = http.DefaultTransport
 	}
-	// The id becomes part of a URL.
-	if id, err := uuid.Parse(job.ID); err != nil || id.String() != job.ID {
-		return remoteJob{}, errors.New("the API's answer is not a job: its id is not a UUID")
+	answer, err := next.RoundTrip(request)
+	if err == nil {
+		answer.Body = http.MaxBytesReader(nil, answer.Body, maxAnswer)
 	}
-	switch job.State {
-	case stateQueued, stateRunning, stateSucceeded, stateFailed, stateCancelled:
-		return job, nil
-	default:
-		return remoteJob{}, fmt.Errorf("the API's answer has the unknown job state %.40q", job.State)
-	}
+	return answer, err
 }
 
 // newHTTPClient is the client used when none is given. It knows no proxy: the call stays inside the cluster, and so must its token.

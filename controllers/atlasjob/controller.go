@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/google/uuid"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -27,6 +28,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	platformv1alpha1 "github.com/atlas-platform/atlas/api/v1alpha1"
+	atlas "github.com/atlas-platform/atlas/client"
 	"github.com/atlas-platform/atlas/internal/token"
 )
 
@@ -188,10 +190,10 @@ func (r *Reconciler) step(ctx context.Context, job *platformv1alpha1.AtlasJob) (
 		return ctrl.Result{}, err
 	}
 
-	var remote remoteJob
+	var remote *atlas.Job
 	submitting := job.Status.JobID == ""
 	if submitting {
-		remote, err = calls.submit(ctx, string(job.UID), requestFor(job))
+		remote, err = submit(ctx, calls, job)
 	} else {
 		remote, err = calls.get(ctx, job.Status.JobID)
 	}
@@ -199,7 +201,7 @@ func (r *Reconciler) step(ctx context.Context, job *platformv1alpha1.AtlasJob) (
 		return r.callFailed(job, submitting, err)
 	}
 	mirror(job, remote, r.Clock())
-	if remote.State == stateQueued {
+	if remote.State == atlas.Queued {
 		return ctrl.Result{RequeueAfter: wait.Jitter(pollQueued, jitter)}, nil
 	}
 	return ctrl.Result{RequeueAfter: wait.Jitter(pollRunning, jitter)}, nil
@@ -226,13 +228,17 @@ func (r *Reconciler) callFailed(job *platformv1alpha1.AtlasJob, submitting bool,
 	}
 }
 
-// requestFor is the job that an AtlasJob asks for. CEL makes sure that the parameters of its type are there.
-func requestFor(job *platformv1alpha1.AtlasJob) jobRequest {
-	request := jobRequest{Type: string(job.Spec.Type)}
+// submit asks for the job that an AtlasJob wants. CEL makes sure that the parameters of its type are there, and well formed.
+func submit(ctx context.Context, calls jobsClient, job *platformv1alpha1.AtlasJob) (*atlas.Job, error) {
+	request := atlas.JobCreate{Type: atlas.JobType(job.Spec.Type)}
 	if job.Spec.Reindex != nil {
-		request.Parameters = reindexParameters{CollectionID: job.Spec.Reindex.CollectionID}
+		collection, err := uuid.Parse(job.Spec.Reindex.CollectionID)
+		if err != nil {
+			return nil, fmt.Errorf("spec.reindex.collectionID: %w", err)
+		}
+		request.Parameters.CollectionID = collection
 	}
-	return request
+	return calls.submit(ctx, string(job.UID), request)
 }
 
 // signingKey reads the key that the stack's API verifies tokens with. On an error it returns the condition's reason too.

@@ -3,6 +3,7 @@ package atlasjob
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	platformv1alpha1 "github.com/atlas-platform/atlas/api/v1alpha1"
+	atlas "github.com/atlas-platform/atlas/client"
 )
 
 // Reasons that only this controller gives.
@@ -40,46 +42,44 @@ func finished(job *platformv1alpha1.AtlasJob) bool {
 }
 
 // mirror copies what the API said into status.
-func mirror(job *platformv1alpha1.AtlasJob, remote remoteJob, now time.Time) {
+func mirror(job *platformv1alpha1.AtlasJob, remote *atlas.Job, now time.Time) {
 	status := &job.Status
-	status.JobID = remote.ID
-	status.Attempts = remote.Attempts
+	status.JobID = remote.ID.String()
+	status.Attempts = int32(min(remote.Attempts, math.MaxInt32)) //nolint:gosec // bounded
 	status.Error = ""
 	if remote.Error != nil {
 		status.Error = shorten(remote.Error.Message)
 	}
-	if remote.Progress != nil {
-		status.Progress = &platformv1alpha1.AtlasJobProgress{
-			Done:    remote.Progress.Done,
-			Total:   remote.Progress.Total,
-			Summary: fmt.Sprintf("%d/%d", remote.Progress.Done, remote.Progress.Total),
-		}
+	status.Progress = &platformv1alpha1.AtlasJobProgress{
+		Done:    remote.Progress.Done,
+		Total:   remote.Progress.Total,
+		Summary: fmt.Sprintf("%d/%d", remote.Progress.Done, remote.Progress.Total),
 	}
 	if status.StartTime == nil {
 		status.StartTime = timeOr(&remote.CreatedAt, now)
 	}
 
 	switch remote.State {
-	case stateQueued:
+	case atlas.Queued:
 		status.Phase = platformv1alpha1.AtlasJobQueued
 		reconciling(job, metav1.ConditionFalse, reasonQueued, "The job waits for a worker.")
-	case stateRunning:
+	case atlas.Running:
 		status.Phase = platformv1alpha1.AtlasJobRunning
 		reconciling(job, metav1.ConditionFalse, reasonRunning, "A worker runs the job.")
-	case stateSucceeded:
+	case atlas.Succeeded:
 		status.Phase = platformv1alpha1.AtlasJobSucceeded
 		status.CompletionTime = timeOr(remote.FinishedAt, now)
 		meta.RemoveStatusCondition(&status.Conditions, platformv1alpha1.ConditionReconciling)
 		meta.RemoveStatusCondition(&status.Conditions, platformv1alpha1.ConditionStalled)
 		set(job, platformv1alpha1.ConditionReady, metav1.ConditionTrue, reasonSucceeded, "The job succeeded.")
 		set(job, platformv1alpha1.ConditionComplete, metav1.ConditionTrue, reasonSucceeded, "The job succeeded.")
-	case stateFailed:
+	case atlas.Failed:
 		message := "The job failed for good."
 		if status.Error != "" {
 			message = "The job failed for good: " + status.Error
 		}
 		fail(job, platformv1alpha1.AtlasJobFailed, platformv1alpha1.ReasonFailed, message, timeOr(remote.FinishedAt, now))
-	case stateCancelled:
+	case atlas.Cancelled:
 		fail(job, platformv1alpha1.AtlasJobCancelled, reasonCancelled, "The job was cancelled.", timeOr(remote.FinishedAt, now))
 	}
 }
