@@ -74,8 +74,10 @@ func setupDeps(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher, change f
 	b := &testBundle{t: t, pool: pool, registry: prometheus.NewRegistry(), health: telemetry.NewHealth(nil)}
 	_, key, err := ed25519.GenerateKey(nil)
 	require.NoError(t, err)
-	cfg := api.Config{Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute, RefreshTTL: time.Hour,
-		Trash: config.Trash{Retention: trashRetention}}
+	cfg := api.Config{
+		Issuer: "atlas", Audience: "atlas-api", AccessTokenTTL: 15 * time.Minute, RefreshTTL: time.Hour,
+		Trash: config.Trash{Retention: trashRetention},
+	}
 	for _, configure := range configure {
 		configure(&cfg)
 	}
@@ -109,6 +111,9 @@ type option func(*http.Request)
 
 func header(name, value string) option { return func(r *http.Request) { r.Header.Set(name, value) } }
 
+// isJSON tells JSON and problems from NDJSON.
+func isJSON(mediaType string) bool { return strings.HasSuffix(mediaType, "/json") || strings.HasSuffix(mediaType, "+json") }
+
 // call sends a request: body is nil, raw bytes or a string, or anything to send as JSON.
 func (b *testBundle) call(user *account, method, path string, body any, options ...option) answer {
 	b.t.Helper()
@@ -139,7 +144,7 @@ func (b *testBundle) call(user *account, method, path string, body any, options 
 	a := answer{t: b.t, status: response.StatusCode, header: response.Header}
 	a.raw, err = io.ReadAll(response.Body)
 	require.NoError(b.t, err)
-	if method != http.MethodHead && strings.HasSuffix(response.Header.Get("Content-Type"), "json") {
+	if method != http.MethodHead && isJSON(response.Header.Get("Content-Type")) {
 		require.NoError(b.t, json.Unmarshal(a.raw, &a.body), string(a.raw))
 	}
 	b.conforms(request, a)
@@ -152,6 +157,7 @@ var specification = sync.OnceValues(func() (routers.Router, error) {
 	if err != nil {
 		return nil, err
 	}
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.FileBodyDecoder)
 	document.Servers = nil // the router takes the slash of "/" away from every path
 	return legacy.NewRouter(document)
 })

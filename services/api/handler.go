@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -51,6 +52,9 @@ type server struct {
 	// searchWait is how long wait_for waits at most, and waits are those who do.
 	searchWait time.Duration
 	waits      waits
+	// portableItem is the schema that imported items are checked against.
+	portableItem *openapi3.Schema
+	transfers    transferSlots
 }
 
 var _ gen.StrictServerInterface = (*server)(nil)
@@ -68,6 +72,7 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.portableItem = spec.portableItem
 	observe, err := newObserver(deps.Logger, deps.Registry)
 	if err != nil {
 		return nil, err
@@ -91,7 +96,7 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	around.GET("/readyz", gin.WrapF(deps.Health.Ready))
 	addDocs(around, spec)
 
-	operations := withHead{engine.Group("", deadline, origin, keepSecrets, s.authenticate(spec), s.validate(spec))}
+	operations := withHead{engine.Group("", deadline, origin, keepSecrets, s.authenticate(spec), s.limitTransfers, s.validate(spec))}
 	strict := gen.NewStrictHandlerWithOptions(s, []gen.StrictMiddlewareFunc{s.confirmed}, gen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, badRequest(err.Error())) },
 		HandlerErrorFunc:         func(c *gin.Context, err error) { s.fail(c, err) },
@@ -185,7 +190,11 @@ func (s *server) write(ctx context.Context, work func(q *db.Queries) error) erro
 
 // deadline bounds the work of one request.
 func deadline(c *gin.Context) {
-	ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
+	timeout := requestTimeout
+	if isTransfer(c) {
+		timeout = transferTimeout
+	}
+	ctx, cancel := context.WithTimeout(c.Request.Context(), timeout)
 	defer cancel()
 	c.Request = c.Request.WithContext(ctx)
 	c.Next()

@@ -130,6 +130,14 @@ func tooManyAttempts(seconds int) *problem {
 	}
 }
 
+func tooManyTransfers() *problem {
+	return &problem{
+		status: http.StatusTooManyRequests, kind: "too-many-transfers", title: "Too many imports and exports",
+		detail: fmt.Sprintf("%d imports and exports of yours are going on: try again when one has ended", maxOwnTransfers),
+		header: map[string]string{"Retry-After": "10"},
+	}
+}
+
 func unavailable(detail string) *problem {
 	return &problem{
 		status: http.StatusServiceUnavailable, kind: "unavailable", title: "Not available right now", detail: detail,

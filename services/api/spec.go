@@ -3,6 +3,7 @@ package api
 import (
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -21,6 +22,8 @@ type spec struct {
 	operations map[string]*operation
 	// methods are what is possible at each path, as the router has it.
 	methods map[string][]string
+	// portableItem is the schema of a line, or file, of an import.
+	portableItem *openapi3.Schema
 }
 
 // operation is what the checks of one route need.
@@ -33,6 +36,8 @@ type operation struct {
 	bodies map[string]*openapi3.Schema
 	// answers are the media types of what the operation answers when it succeeds; none when there is nothing to say.
 	answers []string
+	// streamed says that the body is no JSON value: the handler reads it.
+	streamed bool
 }
 
 func loadSpec() (*spec, error) {
@@ -49,6 +54,11 @@ func loadSpec() (*spec, error) {
 		return nil, fmt.Errorf("load openapi.yaml: %w", err)
 	}
 	s := &spec{json: served, operations: make(map[string]*operation), methods: make(map[string][]string)}
+	if item := document.Components.Schemas["PortableItem"]; item != nil {
+		s.portableItem = item.Value
+	} else {
+		return nil, errors.New("openapi.yaml has no PortableItem")
+	}
 	for path, item := range document.Paths.Map() {
 		for method, value := range item.Operations() {
 			s.methods[ginPath(path)] = append(s.methods[ginPath(path)], method)
@@ -77,6 +87,7 @@ func newOperation(item *openapi3.PathItem, value *openapi3.Operation) *operation
 	if value.RequestBody != nil {
 		for mediaType, content := range value.RequestBody.Value.Content {
 			op.bodies[mediaType] = content.Schema.Value
+			op.streamed = content.Schema.Value.Type.Is(openapi3.TypeString)
 		}
 	}
 	for status, response := range value.Responses.Map() {

@@ -87,7 +87,17 @@ func (op *operation) check(c *gin.Context) error {
 		}
 		return nil
 	}
-	value, content, schema, err := op.readBody(c)
+	schema, err := op.mediaType(c)
+	if err != nil {
+		return err
+	}
+	if op.streamed {
+		if len(wrong) > 0 {
+			return badRequest(describe(wrong), wrong...)
+		}
+		return nil
+	}
+	value, content, err := readBody(c)
 	if err != nil {
 		return err
 	}
@@ -143,10 +153,10 @@ func (op *operation) checkParameters(c *gin.Context, query url.Values) []gen.Fie
 	return fieldErrors(err, "", nil)
 }
 
-// readBody reads, decodes and bounds the body, and finds the schema for its media type.
-func (op *operation) readBody(c *gin.Context) (value any, content []byte, schema *openapi3.Schema, err error) {
+// mediaType finds the schema for the body's media type.
+func (op *operation) mediaType(c *gin.Context) (*openapi3.Schema, error) {
 	mediaType, parameters, err := mime.ParseMediaType(strings.Join(c.Request.Header.Values("Content-Type"), ", ")) // two of them are none
-	schema = op.bodies[mediaType]
+	schema := op.bodies[mediaType]
 	charset := parameters["charset"]
 	if err != nil || schema == nil || (charset != "" && !strings.EqualFold(charset, "utf-8")) || encoded(c.Request) {
 		accepted := make([]string, 0, len(op.bodies))
@@ -154,33 +164,38 @@ func (op *operation) readBody(c *gin.Context) (value any, content []byte, schema
 			accepted = append(accepted, name)
 		}
 		slices.Sort(accepted)
-		return nil, nil, nil, unsupportedMediaType("send the body in UTF-8, without Content-Encoding, as Content-Type: " + strings.Join(accepted, " or "))
+		return nil, unsupportedMediaType("send the body in UTF-8, without Content-Encoding, as Content-Type: " + strings.Join(accepted, " or "))
 	}
+	return schema, nil
+}
+
+// readBody reads, decodes and bounds the body.
+func readBody(c *gin.Context) (value any, content []byte, err error) {
 	content, err = io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
 	var exceeded *http.MaxBytesError
 	switch {
 	case errors.As(err, &exceeded):
-		return nil, nil, nil, tooLarge(exceeded.Limit)
+		return nil, nil, tooLarge(exceeded.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return nil, nil, nil, tooSlow()
+		return nil, nil, tooSlow()
 	case err != nil:
-		return nil, nil, nil, badRequest("the body could not be read to its end")
+		return nil, nil, badRequest("the body could not be read to its end")
 	case len(bytes.TrimSpace(content)) == 0:
-		return nil, nil, nil, badRequest("a JSON body is required")
+		return nil, nil, badRequest("a JSON body is required")
 	case !utf8.Valid(content):
-		return nil, nil, nil, badRequest("the body is not UTF-8")
+		return nil, nil, badRequest("the body is not UTF-8")
 	case crowded(content):
-		return nil, nil, nil, badRequest(fmt.Sprintf("the body has more than %d values", maxValues))
+		return nil, nil, badRequest(fmt.Sprintf("the body has more than %d values", maxValues))
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
 	if err := decoder.Decode(&value); err != nil {
-		return nil, nil, nil, badRequest("the body is not JSON: " + err.Error())
+		return nil, nil, badRequest("the body is not JSON: " + err.Error())
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, nil, nil, badRequest("there is more after the body's JSON value")
+		return nil, nil, badRequest("there is more after the body's JSON value")
 	}
-	return value, content, schema, nil
+	return value, content, nil
 }
 
 // encoded tells whether a body is compressed. A small one that becomes a large one is a risk that saves little: bodies are small.

@@ -374,9 +374,16 @@ type ImportResult struct {
 	Created int64 `json:"created"`
 
 	// Errors The first 1,000.
-	Errors   []ImportError `json:"errors"`
-	Existing int64         `json:"existing"`
-	Failed   int64         `json:"failed"`
+	Errors []ImportError `json:"errors"`
+
+	// Existing What was there already.
+	Existing int64 `json:"existing"`
+
+	// Failed What is not right; see errors.
+	Failed int64 `json:"failed"`
+
+	// Skipped Files of a zip that are no Markdown; see errors.
+	Skipped int64 `json:"skipped"`
 }
 
 // Item defines model for Item.
@@ -596,12 +603,13 @@ type PasswordChange struct {
 
 // PortableItem An item in an export. Fields that are not here are refused by an import, so that nothing is lost in silence.
 type PortableItem struct {
+	// Content Markdown; at most 1 MiB of UTF-8.
 	Content *string `json:"content,omitempty"`
 
-	// CreatedAt In an import: not in the future; now when it is absent.
+	// CreatedAt In an import: not in the future; updated_at, or else now, when it is absent.
 	CreatedAt *time.Time `json:"created_at,omitempty"`
 
-	// ID In an import: the line is imported once into a collection, however often it is sent.
+	// ID In an import: with created_at too, it is imported once into a collection, however often it is sent.
 	ID *openapi_types.UUID `json:"id,omitempty"`
 
 	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
@@ -612,7 +620,7 @@ type PortableItem struct {
 	Tags      *Tags     `json:"tags,omitempty"`
 	Title     string    `json:"title"`
 
-	// UpdatedAt In an import: not before created_at, which it is when it is absent.
+	// UpdatedAt In an import: neither in the future nor before created_at, which it is when it is absent.
 	UpdatedAt *time.Time `json:"updated_at,omitempty"`
 }
 
