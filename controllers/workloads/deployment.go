@@ -15,6 +15,8 @@ const (
 	drainSeconds = 30
 	// preStopSeconds lets proxies forget an API pod before it stops accepting connections.
 	preStopSeconds = 5
+	// temporarySpace holds the archives of as many imports as an API does at the same time, 8 of 256 MiB, and the directories of exports.
+	temporarySpace = "3Gi"
 )
 
 // Component is the part of the spec that sizes a role.
@@ -63,6 +65,7 @@ func Deployment(stack *v1alpha1.AtlasStack, role Role, secrets Secrets) (*appsv1
 			WithLifecycle(corev1ac.Lifecycle().WithPreStop(
 				corev1ac.LifecycleHandler().WithSleep(corev1ac.SleepAction().WithSeconds(preStopSeconds))))
 		mountSecret(spec, container, "signing-key", SigningKey(stack), signingKeyDir, SigningKeyKey)
+		mountTemporary(spec, container, temporarySpace)
 		spec.WithTerminationGracePeriodSeconds(drainSeconds + preStopSeconds)
 		strategy.WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
 			WithMaxUnavailable(intstr.FromInt32(0)).WithMaxSurge(intstr.FromInt32(1)))

@@ -2,6 +2,7 @@ package workloads
 
 import (
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
@@ -52,6 +53,12 @@ func mountSecret(spec *corev1ac.PodSpecApplyConfiguration, container *corev1ac.C
 		WithDefaultMode(0o440).
 		WithItems(corev1ac.KeyToPath().WithKey(from.Key).WithPath(file))))
 	container.WithVolumeMounts(corev1ac.VolumeMount().WithName(volume).WithMountPath(dir).WithReadOnly(true))
+}
+
+// mountTemporary gives a container, whose root file system is read-only, a folder for temporary files that goes with the pod.
+func mountTemporary(spec *corev1ac.PodSpecApplyConfiguration, container *corev1ac.ContainerApplyConfiguration, limit string) {
+	spec.WithVolumes(corev1ac.Volume().WithName("tmp").WithEmptyDir(corev1ac.EmptyDirVolumeSource().WithSizeLimit(resource.MustParse(limit))))
+	container.WithVolumeMounts(corev1ac.VolumeMount().WithName("tmp").WithMountPath("/tmp"))
 }
 
 func probe(path string, period, timeout, failures int32) *corev1ac.ProbeApplyConfiguration {

@@ -55,7 +55,7 @@ func FuzzMarkdown(f *testing.F) {
 	f.Add("b.markdown", []byte("# Heading\n---\n"))
 	f.Add("c.md", []byte("---\na: &a [1]\nb: *a\n? [x]\n: y\n<<: {}\n# comment\n---\n"))
 	f.Fuzz(func(t *testing.T, name string, content []byte) {
-		if len(name) > 1000 {
+		if len(name) > 1000 || strings.HasSuffix(name, "/") {
 			return
 		}
 		same(t, fromZip(t, zipped(t, name, string(content))))

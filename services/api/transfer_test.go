@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -494,4 +495,31 @@ func zipOf(t *testing.T, files map[string]string) string {
 	}
 	require.NoError(t, writer.Close())
 	return out.String()
+}
+
+// TestTransfersOutliveTheServersTimeouts has timeouts that any other request exceeds.
+func TestTransfersOutliveTheServersTimeouts(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada := b.account("ada")
+	c := b.collection(ada, "c")
+	start := func(read, write time.Duration) {
+		server := httptest.NewUnstartedServer(b.server.Config.Handler)
+		server.Config.ReadHeaderTimeout, server.Config.ReadTimeout, server.Config.WriteTimeout = time.Minute, read, write
+		server.Start()
+		t.Cleanup(server.Close)
+		b.server = server
+	}
+	start(time.Nanosecond, time.Nanosecond)
+	body, answers := b.stream(ada, c)
+	_, err := io.WriteString(body, titles(200))
+	require.NoError(t, err)
+	b.awaitItems(c, 200)
+	_, err = io.WriteString(body, titles(100))
+	require.NoError(t, err)
+	body.Close()
+	(<-answers).counts(300, 0, 0)
+
+	start(0, time.Nanosecond) // a deadline for reading would end a request without a body at once
+	require.Len(t, fromNDJSON(t, b.exportNDJSON(ada, c).raw), 300)
 }
