@@ -59,11 +59,17 @@ func (x *importer) identify(ctx context.Context, q *db.Queries) error {
 	for i := range x.batch {
 		item := &x.batch[i]
 		item.stored = uuid.Nil
-		if item.ID == uuid.Nil {
+		switch {
+		case item.ID != uuid.Nil:
+			open = append(open, i)
+		case item.CreatedAt.IsZero() && item.UpdatedAt.IsZero():
+			var err error
+			if item.stored, err = newID(); err != nil { // in the order in which they come
+				return err
+			}
+		default:
 			item.stored = randomID(x.creation(item))
-			continue
 		}
-		open = append(open, i)
 	}
 	for turn := 0; len(open) > 0 && turn < importTurns; turn++ {
 		ids := make([]uuid.UUID, 0, 2*len(open))

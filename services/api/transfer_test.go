@@ -297,6 +297,11 @@ func TestImportAgain(t *testing.T) {
 		b.importNDJSON(ada, c, line).counts(0, 1, 0)
 	}
 	other := b.collection(ada, "other")
+	ordered := b.collection(ada, "ordered")
+	b.importNDJSON(ada, ordered, `{"title":"1"}`+"\n"+`{"title":"2"}`+"\n"+`{"title":"3"}`).counts(3, 0, 0)
+	for i, item := range fromNDJSON(t, b.exportNDJSON(ada, ordered).raw) {
+		require.Equal(t, fmt.Sprint(i+1), item.Title, "in the order of the lines")
+	}
 	b.importNDJSON(ada, other, line).counts(1, 0, 0)
 	b.importNDJSON(ada, other, line).counts(0, 1, 0)
 
