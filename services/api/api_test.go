@@ -112,7 +112,9 @@ type option func(*http.Request)
 func header(name, value string) option { return func(r *http.Request) { r.Header.Set(name, value) } }
 
 // isJSON tells JSON and problems from NDJSON.
-func isJSON(mediaType string) bool { return strings.HasSuffix(mediaType, "/json") || strings.HasSuffix(mediaType, "+json") }
+func isJSON(mediaType string) bool {
+	return strings.HasSuffix(mediaType, "/json") || strings.HasSuffix(mediaType, "+json")
+}
 
 // call sends a request: body is nil, raw bytes or a string, or anything to send as JSON.
 func (b *testBundle) call(user *account, method, path string, body any, options ...option) answer {
