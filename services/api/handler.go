@@ -180,7 +180,12 @@ func (s *server) now() time.Time { return s.clock().UTC().Truncate(time.Microsec
 
 // write runs work in one transaction and wakes the relay after the commit.
 func (s *server) write(ctx context.Context, work func(q *db.Queries) error) error {
-	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return work(db.New(s.join(ctx, tx))) })
+	return s.writeTx(ctx, func(_ pgx.Tx, q *db.Queries) error { return work(q) })
+}
+
+// writeTx is write for work that needs savepoints.
+func (s *server) writeTx(ctx context.Context, work func(tx pgx.Tx, q *db.Queries) error) error {
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return work(tx, db.New(s.join(ctx, tx))) })
 	if err != nil {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/services/api/gen"
@@ -48,9 +49,17 @@ func (r *replay) send(c *gin.Context) {
 func writeOnce[R any](
 	ctx context.Context, s *server, key *string, request any, render func(R, http.ResponseWriter) error, work func(q *db.Queries) (R, error),
 ) (answer R, err error) {
-	err = s.write(ctx, func(q *db.Queries) error {
+	return writeOnceTx(ctx, s, key, request, render, func(_ pgx.Tx, q *db.Queries) (R, error) { return work(q) })
+}
+
+// writeOnceTx is writeOnce for work that needs savepoints.
+func writeOnceTx[R any](
+	ctx context.Context, s *server, key *string, request any, render func(R, http.ResponseWriter) error,
+	work func(tx pgx.Tx, q *db.Queries) (R, error),
+) (answer R, err error) {
+	err = s.writeTx(ctx, func(tx pgx.Tx, q *db.Queries) error {
 		if key == nil {
-			answer, err = work(q)
+			answer, err = work(tx, q)
 			return err
 		}
 		hash, err := requestHash(request)
@@ -60,7 +69,7 @@ func writeOnce[R any](
 		if err := claimKey(ctx, s, q, *key, hash); err != nil {
 			return err
 		}
-		if answer, err = work(q); err != nil {
+		if answer, err = work(tx, q); err != nil {
 			return err
 		}
 		var recorded recorder

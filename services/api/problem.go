@@ -206,6 +206,20 @@ func transient(sqlState string) bool {
 	}
 }
 
+// body is the problem as it is sent; instance is the path that was asked for.
+func (p *problem) body(ctx context.Context, instance string) gen.Problem {
+	body := gen.Problem{
+		Type: problemBase + p.kind, Title: p.title, Status: p.status, TraceID: telemetry.TraceFrom(ctx).ID, Instance: &instance,
+	}
+	if p.detail != "" {
+		body.Detail = &p.detail
+	}
+	if len(p.fields) > 0 {
+		body.Errors = &p.fields
+	}
+	return body
+}
+
 // fail answers with the error's problem and ends the request.
 func (s *server) fail(c *gin.Context, err error) {
 	ctx := c.Request.Context()
@@ -222,15 +236,7 @@ func (s *server) fail(c *gin.Context, err error) {
 	if c.Writer.Written() {
 		return
 	}
-	body := gen.Problem{
-		Type: problemBase + p.kind, Title: p.title, Status: p.status, TraceID: telemetry.TraceFrom(ctx).ID, Instance: &c.Request.URL.Path,
-	}
-	if p.detail != "" {
-		body.Detail = &p.detail
-	}
-	if len(p.fields) > 0 {
-		body.Errors = &p.fields
-	}
+	body := p.body(ctx, c.Request.URL.Path)
 	var content bytes.Buffer
 	encoder := json.NewEncoder(&content)
 	encoder.SetEscapeHTML(false) // for people who read it in a terminal; browsers are told not to sniff

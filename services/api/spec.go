@@ -34,6 +34,8 @@ type operation struct {
 	query    map[string]bool
 	// bodies are the schemas of the request's body by media type; none when the operation takes no body.
 	bodies map[string]*openapi3.Schema
+	// maxValues is how many values a JSON body may have.
+	maxValues int
 	// answers are the media types of what the operation answers when it succeeds; none when there is nothing to say.
 	answers []string
 	// streamed says that the body is no JSON value: the handler reads it.
@@ -77,7 +79,10 @@ func loadSpec() (*spec, error) {
 func newOperation(item *openapi3.PathItem, value *openapi3.Operation) *operation {
 	op := &operation{
 		public: value.Security != nil && len(*value.Security) == 0, pathItem: item, value: value,
-		query: make(map[string]bool), bodies: make(map[string]*openapi3.Schema),
+		query: make(map[string]bool), bodies: make(map[string]*openapi3.Schema), maxValues: maxValues,
+	}
+	if limit, ok := value.Extensions["x-max-values"].(float64); ok {
+		op.maxValues = int(limit)
 	}
 	for _, parameter := range append(append(openapi3.Parameters{}, item.Parameters...), value.Parameters...) {
 		if parameter.Value.In == openapi3.ParameterInQuery {

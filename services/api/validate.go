@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
@@ -28,9 +29,11 @@ import (
 const (
 	// maxBody holds the largest item, 1 MiB of content, with every byte escaped as \u00XX, and the rest.
 	maxBody = 8 << 20
-	// maxValues is far more than the body of any operation has. Without it, a few megabytes of brackets or names would take gigabytes to decode
-	// and to complain about.
+	// maxValues is far more than a body has, where x-max-values does not say otherwise. Without it, a few megabytes of brackets or names would take
+	// gigabytes to decode and to complain about.
 	maxValues = 1000
+	// maxErrors is how many errors in a body are named.
+	maxErrors = 100
 )
 
 // The validator's built-in rules cover what requests use. Its JSON Schema 2020-12 mode, which a 3.1 document would switch on, compiles the
@@ -97,7 +100,7 @@ func (op *operation) check(c *gin.Context) error {
 		}
 		return nil
 	}
-	value, content, err := readBody(c)
+	value, content, err := readBody(c, op.maxValues)
 	if err != nil {
 		return err
 	}
@@ -169,8 +172,8 @@ func (op *operation) mediaType(c *gin.Context) (*openapi3.Schema, error) {
 	return schema, nil
 }
 
-// readBody reads, decodes and bounds the body.
-func readBody(c *gin.Context) (value any, content []byte, err error) {
+// readBody reads, decodes and bounds the body, which may have so many values.
+func readBody(c *gin.Context, limit int) (value any, content []byte, err error) {
 	content, err = io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
 	var exceeded *http.MaxBytesError
 	switch {
@@ -184,8 +187,8 @@ func readBody(c *gin.Context) (value any, content []byte, err error) {
 		return nil, nil, badRequest("a JSON body is required")
 	case !utf8.Valid(content):
 		return nil, nil, badRequest("the body is not UTF-8")
-	case crowded(content):
-		return nil, nil, badRequest(fmt.Sprintf("the body has more than %d values", maxValues))
+	case crowded(content, limit):
+		return nil, nil, badRequest(fmt.Sprintf("the body has more than %d values", limit))
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
@@ -204,8 +207,8 @@ func encoded(r *http.Request) bool {
 	return coding != "" && !strings.EqualFold(coding, "identity")
 }
 
-// crowded tells, without decoding it, whether a JSON text has more than maxValues values: each but the first follows a comma or a bracket.
-func crowded(content []byte) bool {
+// crowded tells, without decoding it, whether a JSON text has more than limit values: each but the first follows a comma or a bracket.
+func crowded(content []byte, limit int) bool {
 	values, inString := 1, false
 	for i := 0; i < len(content); i++ {
 		switch c := content[i]; {
@@ -214,7 +217,7 @@ func crowded(content []byte) bool {
 		case c == '"':
 			inString = !inString
 		case !inString && (c == ',' || c == '[' || c == '{'):
-			if values++; values > maxValues {
+			if values++; values > limit {
 				return true
 			}
 		}
@@ -223,8 +226,12 @@ func crowded(content []byte) bool {
 }
 
 func checkBody(schema *openapi3.Schema, value any) []gen.FieldError {
-	wrong := fieldErrors(schema.VisitJSON(value, openapi3.MultiErrors(), openapi3.VisitAsRequest(), uuids, times), "", nil)
-	return nulErrors(value, "", wrong)
+	wrong := nulErrors(value, "", schemaErrors(schema, value))
+	return wrong[:min(len(wrong), maxErrors)]
+}
+
+func schemaErrors(schema *openapi3.Schema, value any) []gen.FieldError {
+	return fieldErrors(schema.VisitJSON(value, openapi3.MultiErrors(), openapi3.VisitAsRequest(), uuids, times), "", nil)
 }
 
 // nulErrors names every string and key with a NUL character, which JSON can carry and PostgreSQL can't.
@@ -272,6 +279,9 @@ func fieldErrors(err error, name string, wrong []gen.FieldError) []gen.FieldErro
 	case *openapi3filter.ParseError:
 		return append(wrong, located(name, "", parseMessage(e)))
 	case *openapi3.SchemaError:
+		if inUnion, ok := unionErrors(e); ok {
+			return append(wrong, inUnion...)
+		}
 		return append(wrong, located(name, pointerOf(e), schemaMessage(e)))
 	default:
 		return append(wrong, located(name, "", e.Error()))
@@ -294,6 +304,43 @@ func pointerOf(e *openapi3.SchemaError) string {
 		pointer.WriteString("/" + escapePointer(name)) // the validator points at the object around it
 	}
 	return pointer.String()
+}
+
+// unionErrors explains what is wrong with a value that may have one of several forms: the validator says only that it has none of them.
+func unionErrors(e *openapi3.SchemaError) (wrong []gen.FieldError, ok bool) {
+	if e.Schema == nil || e.Schema.Discriminator == nil || (e.SchemaField != "oneOf" && e.SchemaField != "discriminator") {
+		return nil, false
+	}
+	at, field, forms := pointerOf(e), e.Schema.Discriminator.PropertyName, e.Schema.Discriminator.Mapping
+	if e.SchemaField == "discriminator" {
+		message := "is required"
+		if e.Value != nil {
+			message = "must be one of " + strings.Join(slices.Sorted(maps.Keys(forms)), ", ")
+		}
+		return []gen.FieldError{pointed(at+"/"+escapePointer(field), message)}, true
+	}
+	object, isObject := e.Value.(map[string]any)
+	if !isObject {
+		return []gen.FieldError{pointed(at, "must be an object")}, true
+	}
+	name, _ := object[field].(string)
+	for _, form := range e.Schema.OneOf {
+		if form.Ref == forms[name].Ref {
+			wrong = schemaErrors(form.Value, object)
+		}
+	}
+	return under(at, wrong), len(wrong) > 0
+}
+
+// under moves field errors of a value to where the value is in the body.
+func under(pointer string, fields []gen.FieldError) []gen.FieldError {
+	out := slices.Clone(fields)
+	for i, field := range out {
+		if field.Pointer != nil {
+			out[i] = pointed(pointer+*field.Pointer, field.Message)
+		}
+	}
+	return out
 }
 
 // unknownField returns the name of a field that the specification does not have. The validator tells it in its message only.

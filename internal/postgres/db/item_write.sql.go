@@ -207,6 +207,20 @@ func (q *Queries) LockCollectionForItems(ctx context.Context, userID uuid.UUID, 
 	return role, err
 }
 
+const lockEditableItems = `-- name: LockEditableItems :exec
+SELECT i.id FROM items i
+JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = $1 AND m.role IN ('owner', 'editor')
+WHERE i.id = ANY ($2::uuid[])
+ORDER BY i.id FOR NO KEY UPDATE OF i
+`
+
+// In one order, so that two transactions that change many of the same items can't deadlock. Only items that the user may change: nobody else can be
+// kept from them.
+func (q *Queries) LockEditableItems(ctx context.Context, userID uuid.UUID, ids []uuid.UUID) error {
+	_, err := q.db.Exec(ctx, lockEditableItems, userID, ids)
+	return err
+}
+
 const lockItem = `-- name: LockItem :exec
 SELECT i.id FROM items i WHERE i.id = $1 FOR NO KEY UPDATE
 `

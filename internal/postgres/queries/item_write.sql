@@ -196,3 +196,11 @@ WITH target AS (
     SELECT @event_id, changed.id, @event, sqlc.narg(traceparent) FROM changed
 )
 SELECT changed.version FROM changed;
+
+-- name: LockEditableItems :exec
+-- In one order, so that two transactions that change many of the same items can't deadlock. Only items that the user may change: nobody else can be
+-- kept from them.
+SELECT i.id FROM items i
+JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = @user_id AND m.role IN ('owner', 'editor')
+WHERE i.id = ANY (@ids::uuid[])
+ORDER BY i.id FOR NO KEY UPDATE OF i;
