@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
@@ -338,5 +339,54 @@ func TestTagChangesAndItemWritersTogether(t *testing.T) {
 			require.NotEqual(t, last, was, "version %d changed nothing", version+1)
 			last = was
 		}
+	}
+}
+
+// TestTagChangesWaitForItemsThatGetTheTag: an item that is getting a tag while the tag is changed changes with it.
+func TestTagChangesWaitForItemsThatGetTheTag(t *testing.T) {
+	t.Parallel()
+	for method, want := range map[string][]any{"PATCH": {"new"}, "DELETE": {}, "POST": {"target"}} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			ada := b.account("ada")
+			collection := b.collection(ada, "c")
+			b.item(ada, collection, "has it", "old", "target")
+			late := b.item(ada, collection, "gets it")
+			path, body, status := b.tagPath(ada, collection, "old"), map[string]any{"name": "new"}, 200
+			id := path[strings.LastIndex(path, "/")+1:]
+			switch method {
+			case "POST":
+				path, body = b.tagPath(ada, collection, "target")+"/merge", map[string]any{"tag_ids": []string{id}}
+			case "DELETE":
+				body, status = nil, 204
+			}
+
+			tx, err := b.pool.Begin(t.Context())
+			require.NoError(t, err)
+			defer tx.Rollback(t.Context()) //nolint:errcheck // it is committed, if all goes well
+			_, err = tx.Exec(t.Context(), "INSERT INTO item_tags (item_id, tag_id) VALUES ($1, $2)", late, id)
+			require.NoError(t, err)
+			done := make(chan answer)
+			go func() {
+				if body == nil {
+					done <- b.call(ada, method, path, nil)
+				} else {
+					done <- b.call(ada, method, path, body)
+				}
+			}()
+			require.Eventually(t, func() bool {
+				var waiting bool
+				err := b.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM pg_stat_activity
+					WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting)
+				return err == nil && waiting
+			}, 20*time.Second, 5*time.Millisecond)
+			require.NoError(t, tx.Commit(t.Context()))
+			(<-done).is(status)
+			got := b.get(ada, late)
+			require.Equal(t, want, got["tags"])
+			require.InDelta(t, 2, got["version"], 0)
+			require.Equal(t, []any{"old"}, b.call(ada, "GET", "/v1/items/"+late+"/revisions/1", nil).is(200).body["tags"])
+		})
 	}
 }

@@ -46,6 +46,9 @@ func newWorld(seed uint64, items int) *world {
 	}
 	for i := range items {
 		created := epoch.Add(time.Duration(w.random.IntN(items/2)) * time.Second) // often the same moment
+		if w.random.IntN(30) == 0 { // as an import may say; a UUIDv7 can't
+			created = created.AddDate(-80, 0, 0)
+		}
 		it := item{deleted: w.random.IntN(10) == 0, Row: itempage.Row{
 			ID: w.id(created), CollectionID: pick(w, w.collections), Title: w.title(), Version: 1, CreatedBy: pick(w, w.users), UpdatedBy: pick(w, w.users),
 			CreatedAt: created.Add(time.Duration(w.random.IntN(2000)) * time.Microsecond), Role: "viewer", Tags: []string{},
@@ -71,7 +74,7 @@ func pick[T any](w *world, from []T) T { return from[w.random.IntN(len(from))] }
 // id is a UUIDv7 of about this moment.
 func (w *world) id(at time.Time) uuid.UUID {
 	id := uuid.Must(uuid.NewV7())
-	ms := at.Add(time.Duration(w.random.IntN(3000)-1500) * time.Millisecond).UnixMilli()
+	ms := max(at.Add(time.Duration(w.random.IntN(3000)-1500)*time.Millisecond).UnixMilli(), 0)
 	for i := range 6 {
 		id[i] = byte(ms >> (8 * (5 - i)))
 	}

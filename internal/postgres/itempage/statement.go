@@ -183,7 +183,11 @@ func (s *statement) idBounds(column string) (out []string) {
 		out = append(out, column+" >= "+s.bind(firstID(s.query.CreatedAfter.Add(-idSlack))))
 	}
 	if s.query.CreatedBefore != nil {
-		out = append(out, column+" < "+s.bind(firstID(s.query.CreatedBefore.Add(idSlack))))
+		until := s.query.CreatedBefore.Add(idSlack)
+		if first := time.UnixMilli(0).Add(idSlack); until.Before(first) {
+			until = first // what was created before 1970 has an id of that moment
+		}
+		out = append(out, column+" < "+s.bind(firstID(until)))
 	}
 	return out
 }
