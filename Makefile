@@ -65,6 +65,10 @@ spec-baseline: ## Accept the OpenAPI document as it is as the new baseline, brea
 format: ## Format the code
 	@$(LINT) fmt
 
+.PHONY: bench
+bench: devenv atlas ## Measure the API beside its ceilings and a FastAPI rival, on real servers; takes about 10 minutes
+	@hack/bench.sh
+
 ## Build
 .PHONY: build
 build: atlas operator devenv ## Build every program into bin/
