@@ -51,7 +51,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer platform.stop()
+	defer platform.stop() //nolint:contextcheck // also after ctx is done
 	figures := &report{out: os.Stdout}
 	figures.begin(o)
 	for _, measure := range []func(context.Context, options, *platformBundle, *report) error{

@@ -26,7 +26,7 @@ const itemBytes = 1000
 
 // workers makes one operation per connection.
 func workers(n int, make func() operation) []operation {
-	out := [](operation){}
+	out := []operation{}
 	for range n {
 		out = append(out, make())
 	}
@@ -129,8 +129,9 @@ func (p *platformBundle) startRival(ctx context.Context, python string) (address
 		return "", "", err
 	}
 	port := address[strings.LastIndex(address, ":")+1:]
-	// Its own process group member: uvicorn ends its workers itself on SIGTERM.
-	p.rival = exec.Command(python, "-m", "uvicorn", "app:app", "--app-dir", "bench/fastapi", "--port", port, "--workers", "2", "--log-level", "error", "--no-access-log") //nolint:gosec // a flag
+	// Ended by stop with SIGTERM, which makes uvicorn end its workers.
+	p.rival = exec.CommandContext(context.WithoutCancel(ctx), python, "-m", "uvicorn", "app:app", "--app-dir", "bench/fastapi", "--port", port, //nolint:gosec // a flag
+		"--workers", "2", "--log-level", "error", "--no-access-log")
 	p.rival.Env = append(os.Environ(), "DATABASE_URL="+p.bareURL, "JWT_SECRET=bench-secret-of-32-bytes-or-more!", "USER_ID="+p.user.String())
 	p.rival.Stdout, p.rival.Stderr = os.Stderr, os.Stderr
 	if err := p.rival.Start(); err != nil {
@@ -244,7 +245,7 @@ func (p *platformBundle) export(ctx context.Context) (lines int, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("export: %w", err)
 	}
-	defer answer.Body.Close() //nolint:errcheck // it was read
+	defer answer.Body.Close()
 	if answer.StatusCode != http.StatusOK {
 		return 0, fmt.Errorf("export: status %s", answer.Status)
 	}

@@ -50,7 +50,7 @@ type platformBundle struct {
 
 func start(ctx context.Context, o options) (_ *platformBundle, err error) {
 	p := &platformBundle{}
-	defer func() {
+	defer func() { //nolint:contextcheck // also after ctx is done
 		if err != nil {
 			p.stop()
 		}
@@ -136,7 +136,7 @@ func (p *platformBundle) startAPI(ctx context.Context, o options, databaseURL st
 		return err
 	}
 	p.address = address
-	p.process = exec.Command(o.atlas, "api") //nolint:gosec // the program to measure
+	p.process = exec.CommandContext(context.WithoutCancel(ctx), o.atlas, "api") //nolint:gosec // the program to measure
 	p.process.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "KAFKA_TOPIC="+p.topic, "LISTEN_ADDR="+address, "OPS_ADDR="+ops,
 		"JWT_SIGNING_KEY_FILE="+keyFile, "RATE_LIMIT=0", "LOG_LEVEL=warn", "ACCESS_TOKEN_TTL=6h", "DATABASE_MAX_CONNS="+strconv.Itoa(o.connections))
 	p.process.Stdout, p.process.Stderr = os.Stderr, os.Stderr
@@ -151,7 +151,7 @@ func freeAddress(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}
-	defer l.Close() //nolint:errcheck // nothing is pending
+	defer l.Close()
 	return l.Addr().String(), nil
 }
 

@@ -81,13 +81,17 @@ func TestTransferRaces(t *testing.T) {
 	ada, eve, off := b.account("ada"), b.account("eve"), b.account("off")
 	type change func(members, transfer string) answer
 	transferTo := func(from, to *account) change {
-		return func(_, transfer string) answer { return b.call(from, "POST", transfer, map[string]any{"email": to.email}) }
+		return func(_, transfer string) answer {
+			return b.call(from, "POST", transfer, map[string]any{"email": to.email})
+		}
 	}
 	leave := func(who *account) change {
 		return func(members, _ string) answer { return b.call(who, "DELETE", members+"/"+who.id, nil) }
 	}
 	demote := func(who, whom *account) change {
-		return func(members, _ string) answer { return b.call(who, "PATCH", members+"/"+whom.id, map[string]any{"role": "viewer"}) }
+		return func(members, _ string) answer {
+			return b.call(who, "PATCH", members+"/"+whom.id, map[string]any{"role": "viewer"})
+		}
 	}
 	for name, race := range map[string][]change{
 		"to each other":       {transferTo(ada, eve), transferTo(eve, ada)},

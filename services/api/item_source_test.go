@@ -165,7 +165,9 @@ func TestSourceThatIsTakenMeanwhile(t *testing.T) {
 	} {
 		wg.Go(func() { require.Contains(t, try().problem(409, "source-exists").body["detail"], first) })
 	}
-	wg.Go(func() { require.Equal(t, first, b.call(ada, "POST", "/v1/items", withSource(collection, "http://a.b/")).is(200).id()) })
+	wg.Go(func() {
+		require.Equal(t, first, b.call(ada, "POST", "/v1/items", withSource(collection, "http://a.b/")).is(200).id())
+	})
 	b.waiting(3)
 	require.NoError(t, tx.Commit(t.Context()))
 	wg.Wait()

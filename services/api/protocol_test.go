@@ -241,8 +241,17 @@ func TestCompression(t *testing.T) {
 	short := b.item(ada, c, "short")
 	_, plain := b.rawCall(ada, "GET", "/v1/items/"+long, "")
 	for _, tt := range []struct{ accept, want string }{
-		{"gzip", "gzip"}, {"zstd", "zstd"}, {"gzip, zstd", "zstd"}, {"gzip;q=1, zstd;q=0.5", "gzip"}, {"gzip;q=0, zstd;q=0", ""}, {"br", ""},
-		{"identity", ""}, {"", ""}, {"GZIP", "gzip"}, {"zstd;q=0, gzip;q=0.1", "gzip"}, {";;;,,,\"", ""},
+		{"gzip", "gzip"},
+		{"zstd", "zstd"},
+		{"gzip, zstd", "zstd"},
+		{"gzip;q=1, zstd;q=0.5", "gzip"},
+		{"gzip;q=0, zstd;q=0", ""},
+		{"br", ""},
+		{"identity", ""},
+		{"", ""},
+		{"GZIP", "gzip"},
+		{"zstd;q=0, gzip;q=0.1", "gzip"},
+		{";;;,,,\"", ""},
 	} {
 		response, content := b.rawCall(ada, "GET", "/v1/items/"+long, tt.accept)
 		require.Equal(t, 200, response.StatusCode)
