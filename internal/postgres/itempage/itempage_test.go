@@ -46,7 +46,7 @@ func newWorld(seed uint64, items int) *world {
 	}
 	for i := range items {
 		created := epoch.Add(time.Duration(w.random.IntN(items/2)) * time.Second) // often the same moment
-		if w.random.IntN(30) == 0 { // as an import may say; a UUIDv7 can't
+		if w.random.IntN(30) == 0 {                                               // as an import may say; a UUIDv7 can't
 			created = created.AddDate(-80, 0, 0)
 		}
 		it := item{deleted: w.random.IntN(10) == 0, Row: itempage.Row{
@@ -130,6 +130,9 @@ func (w *world) filter() (f itempage.Filter) {
 		at := epoch.Add(time.Duration(w.random.IntN(len(w.items)*1000)) * time.Millisecond)
 		if maybe(3) {
 			at = pick(w, w.items).CreatedAt
+		}
+		if maybe(5) && at.Year() > 2000 {
+			at = at.AddDate(-80, 0, 0)
 		}
 		return &at
 	}
