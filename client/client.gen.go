@@ -122,7 +122,7 @@ func (e SearchState) Valid() bool {
 	}
 }
 
-// APIToken defines model for APIToken.
+// APIToken Examples: {"created_at":"2026-01-22T10:00:00Z","expires_at":"2027-01-01T00:00:00Z","id":"01a1f0c2-ae41-7f6d-a05c-81bd7e9f4004","last_used_at":null,"name":"nightly report","scopes":["read"]}
 type APIToken struct {
 	CreatedAt time.Time          `json:"created_at"`
 	ExpiresAt time.Time          `json:"expires_at"`
@@ -134,7 +134,7 @@ type APIToken struct {
 	Scopes     []APITokenScope `json:"scopes"`
 }
 
-// APITokenCreate defines model for APITokenCreate.
+// APITokenCreate Examples: {"expires_at":"2027-01-01T00:00:00Z","name":"nightly report","scopes":["read"]}
 type APITokenCreate struct {
 	// ExpiresAt At most 366 days from now.
 	ExpiresAt time.Time       `json:"expires_at"`
@@ -166,7 +166,7 @@ type APITokenList struct {
 // APITokenScope `read` is for GET, `write` for every other method; `admin` adds the rights of a platform admin to them.
 type APITokenScope string
 
-// AccessToken defines model for AccessToken.
+// AccessToken Examples: {"access_token":"eyJhbGciOiJFZERTQSJ9.e30.c2ln","expires_in":900,"refresh_expires_in":2592000,"refresh_token":"Zm9yZ2V0LW1lLW5vdA","token_type":"Bearer"}
 type AccessToken struct {
 	AccessToken string `json:"access_token"`
 
@@ -183,7 +183,7 @@ type AccessToken struct {
 	TokenType string `json:"token_type"`
 }
 
-// Account defines model for Account.
+// Account Examples: {"created_at":"2026-01-22T10:00:00Z","disabled":false,"display_name":"Ada","email":"ada@example.com","id":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","is_admin":false}
 type Account struct {
 	CreatedAt   time.Time          `json:"created_at"`
 	Disabled    bool               `json:"disabled"`
@@ -201,7 +201,7 @@ type AccountList struct {
 	NextCursor *string   `json:"next_cursor"`
 }
 
-// AccountPatch defines model for AccountPatch.
+// AccountPatch Examples: {"disabled":true}
 type AccountPatch struct {
 	Disabled bool `json:"disabled"`
 }
@@ -213,7 +213,7 @@ type AuditEntity struct {
 	Type         string              `json:"type"`
 }
 
-// AuditEvent defines model for AuditEvent.
+// AuditEvent Examples: {"actor_user_id":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","data":{"entity_version":1,"item_id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03"},"entity":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","type":"item"},"event_id":"01a1f0c2-e174-7290-938f-b4e0a1c27307","event_type":"ItemCreated","occurred_at":"2026-01-22T10:00:00Z","recorded_at":"2026-01-22T10:00:00Z","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","version":1}
 type AuditEvent struct {
 	ActorUserID *openapi_types.UUID `json:"actor_user_id"`
 	Data        json.RawMessage     `json:"data"`
@@ -234,6 +234,7 @@ type AuditEventList struct {
 
 // BulkCreate defines model for BulkCreate.
 type BulkCreate struct {
+	// Item Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","content":"The engine weaves **algebraic patterns**.","metadata":{"year":1843},"source_url":"https://example.com/note-g","tags":["history","mathematics"],"title":"Note G"}
 	Item ItemCreate `json:"item"`
 	Op   string     `json:"op"`
 }
@@ -253,6 +254,8 @@ type BulkItemResult struct {
 	Op string              `json:"op"`
 
 	// Problem An error as RFC 9457 has it.
+	//
+	// Examples: {"detail":"/title is required","errors":[{"message":"is required","pointer":"/title"}],"instance":"/v1/items","status":422,"title":"The request is not valid","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","type":"urn:atlas:problem:validation"}
 	Problem *Problem `json:"problem,omitempty"`
 
 	// Status The status that the operation would have on its own.
@@ -265,14 +268,14 @@ type BulkOperation struct {
 	union json.RawMessage
 }
 
-// BulkRequest defines model for BulkRequest.
+// BulkRequest Examples: {"atomic":false,"operations":[{"item":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","content":"It tabulates polynomials.","title":"Difference engine"},"op":"create"},{"id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","op":"update","patch":{"tags":["history"]}}]}
 type BulkRequest struct {
 	// Atomic All or nothing.
 	Atomic     *bool           `json:"atomic,omitempty"`
 	Operations []BulkOperation `json:"operations"`
 }
 
-// BulkResult defines model for BulkResult.
+// BulkResult Examples: {"failed":0,"results":[{"id":"01a1f0c2-e174-7290-938f-b4e0a1c27307","op":"create","status":201,"version":1},{"id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","op":"update","status":200,"version":3}],"succeeded":2}
 type BulkResult struct {
 	Failed int `json:"failed"`
 
@@ -283,15 +286,17 @@ type BulkResult struct {
 
 // BulkUpdate defines model for BulkUpdate.
 type BulkUpdate struct {
-	ID    openapi_types.UUID `json:"id"`
-	Op    string             `json:"op"`
-	Patch ItemPatch          `json:"patch"`
+	ID openapi_types.UUID `json:"id"`
+	Op string             `json:"op"`
+
+	// Patch Examples: {"metadata":{"pages":3},"tags":["history"],"title":"Note G, the first program"}
+	Patch ItemPatch `json:"patch"`
 
 	// Version Only while it has this version, as `If-Match`.
 	Version *int64 `json:"version,omitempty"`
 }
 
-// Collection defines model for Collection.
+// Collection Examples: {"created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","description":"Machines that compute","id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","item_count":3,"member_count":1,"my_role":"owner","name":"Engines","updated_at":"2026-01-22T10:00:00Z","version":1}
 type Collection struct {
 	CreatedAt   time.Time          `json:"created_at"`
 	CreatedBy   openapi_types.UUID `json:"created_by"`
@@ -309,13 +314,13 @@ type Collection struct {
 	Version     int64     `json:"version"`
 }
 
-// CollectionCreate defines model for CollectionCreate.
+// CollectionCreate Examples: {"description":"Machines that compute","name":"Engines"}
 type CollectionCreate struct {
 	Description *string `json:"description,omitempty"`
 	Name        string  `json:"name"`
 }
 
-// CollectionFacet defines model for CollectionFacet.
+// CollectionFacet Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","count":3}
 type CollectionFacet struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 	Count        int64              `json:"count"`
@@ -327,13 +332,13 @@ type CollectionList struct {
 	NextCursor *string      `json:"next_cursor"`
 }
 
-// CollectionPatch defines model for CollectionPatch.
+// CollectionPatch Examples: {"name":"Analytical engines"}
 type CollectionPatch struct {
 	Description *string `json:"description,omitempty"`
 	Name        *string `json:"name,omitempty"`
 }
 
-// CollectionTransfer defines model for CollectionTransfer.
+// CollectionTransfer Examples: {"email":"grace@example.com"}
 type CollectionTransfer struct {
 	// Email Compared without regard to case.
 	//
@@ -368,7 +373,7 @@ type ImportError struct {
 	Source string `json:"source"`
 }
 
-// ImportResult defines model for ImportResult.
+// ImportResult Examples: {"created":2,"errors":[{"message":"is required","pointer":"/title","source":"line 3"}],"existing":1,"failed":1,"skipped":0}
 type ImportResult struct {
 	Created int64 `json:"created"`
 
@@ -411,7 +416,7 @@ type Item struct {
 	Version     int64              `json:"version"`
 }
 
-// ItemCreate defines model for ItemCreate.
+// ItemCreate Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","content":"The engine weaves **algebraic patterns**.","metadata":{"year":1843},"source_url":"https://example.com/note-g","tags":["history","mathematics"],"title":"Note G"}
 type ItemCreate struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 
@@ -435,7 +440,7 @@ type ItemList struct {
 	NextCursor *string       `json:"next_cursor"`
 }
 
-// ItemPatch defines model for ItemPatch.
+// ItemPatch Examples: {"metadata":{"pages":3},"tags":["history"],"title":"Note G, the first program"}
 type ItemPatch struct {
 	// CollectionID Moves the item.
 	CollectionID *openapi_types.UUID `json:"collection_id,omitempty"`
@@ -456,7 +461,7 @@ type ItemPatch struct {
 	Title     *string                   `json:"title,omitempty"`
 }
 
-// ItemSummary defines model for ItemSummary.
+// ItemSummary Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","my_role":"owner","search_state":"indexed","source_url":"https://example.com/note-g","tags":["history","mathematics"],"title":"Note G","updated_at":"2026-01-22T10:05:00Z","updated_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","version":2}
 type ItemSummary struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 	CreatedAt    time.Time          `json:"created_at"`
@@ -474,7 +479,7 @@ type ItemSummary struct {
 	Version     int64              `json:"version"`
 }
 
-// Job defines model for Job.
+// Job Examples: {"attempts":1,"created_at":"2026-01-22T10:00:00Z","error":null,"finished_at":null,"id":"01a1f0c2-bf52-707e-b16d-92ce8fa05105","max_attempts":5,"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"progress":{"done":2,"total":3},"started_at":"2026-01-22T10:00:00Z","state":"RUNNING","type":"reindex"}
 type Job struct {
 	Attempts    int                `json:"attempts"`
 	CreatedAt   time.Time          `json:"created_at"`
@@ -491,7 +496,7 @@ type Job struct {
 	Type string `json:"type"`
 }
 
-// JobCreate defines model for JobCreate.
+// JobCreate Examples: {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"reindex"}
 type JobCreate struct {
 	Parameters ReindexParameters `json:"parameters"`
 
@@ -528,6 +533,8 @@ type JobState string
 type JobType string
 
 // Key An Ed25519 key as RFC 8037 has it.
+//
+// Examples: {"alg":"EdDSA","crv":"Ed25519","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","kty":"OKP","use":"sig","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
 type Key struct {
 	Alg string `json:"alg"`
 	Crv string `json:"crv"`
@@ -544,7 +551,7 @@ type KeySet struct {
 	Keys []Key `json:"keys"`
 }
 
-// LoginRequest defines model for LoginRequest.
+// LoginRequest Examples: {"email":"ada@example.com","password":"correct horse battery"}
 type LoginRequest struct {
 	// Email Compared without regard to case.
 	//
@@ -555,7 +562,7 @@ type LoginRequest struct {
 	Password string `json:"password"`
 }
 
-// Member defines model for Member.
+// Member Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","created_at":"2026-01-22T10:00:00Z","display_name":"Ada","email":"ada@example.com","role":"owner","updated_at":"2026-01-22T10:00:00Z","user_id":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01"}
 type Member struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 	CreatedAt    time.Time          `json:"created_at"`
@@ -566,7 +573,7 @@ type Member struct {
 	UserID       openapi_types.UUID `json:"user_id"`
 }
 
-// MemberAdd defines model for MemberAdd.
+// MemberAdd Examples: {"email":"grace@example.com","role":"editor"}
 type MemberAdd struct {
 	// Email Compared without regard to case.
 	//
@@ -581,7 +588,7 @@ type MemberList struct {
 	NextCursor *string  `json:"next_cursor"`
 }
 
-// MemberPatch defines model for MemberPatch.
+// MemberPatch Examples: {"role":"viewer"}
 type MemberPatch struct {
 	Role Role `json:"role"`
 }
@@ -591,7 +598,7 @@ type MemberPatch struct {
 // Examples: {"language":"en","rating":5}
 type Metadata = json.RawMessage
 
-// PasswordChange defines model for PasswordChange.
+// PasswordChange Examples: {"current_password":"correct horse battery","new_password":"staple correct horse"}
 type PasswordChange struct {
 	// CurrentPassword Examples: correct horse battery
 	CurrentPassword string `json:"current_password"`
@@ -601,6 +608,8 @@ type PasswordChange struct {
 }
 
 // PortableItem An item in an export. Fields that are not here are refused by an import, so that nothing is lost in silence.
+//
+// Examples: {"content":"The engine weaves **algebraic patterns**.","created_at":"2026-01-22T10:00:00Z","id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","metadata":{"year":1843},"source_url":"https://example.com/note-g","tags":["history"],"title":"Note G","updated_at":"2026-01-22T10:05:00Z"}
 type PortableItem struct {
 	// Content Markdown; at most 1 MiB of UTF-8.
 	Content *string `json:"content,omitempty"`
@@ -624,6 +633,8 @@ type PortableItem struct {
 }
 
 // Problem An error as RFC 9457 has it.
+//
+// Examples: {"detail":"/title is required","errors":[{"message":"is required","pointer":"/title"}],"instance":"/v1/items","status":422,"title":"The request is not valid","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","type":"urn:atlas:problem:validation"}
 type Problem struct {
 	Detail *string       `json:"detail,omitempty"`
 	Errors *[]FieldError `json:"errors,omitempty"`
@@ -638,12 +649,12 @@ type Problem struct {
 	Type string `json:"type"`
 }
 
-// RefreshRequest defines model for RefreshRequest.
+// RefreshRequest Examples: {"refresh_token":"Zm9yZ2V0LW1lLW5vdA"}
 type RefreshRequest struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
-// RegisterRequest defines model for RegisterRequest.
+// RegisterRequest Examples: {"display_name":"Ada","email":"ada@example.com","password":"correct horse battery"}
 type RegisterRequest struct {
 	DisplayName *string `json:"display_name,omitempty"`
 
@@ -661,7 +672,7 @@ type ReindexParameters struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 }
 
-// Revision defines model for Revision.
+// Revision Examples: {"changed_at":"2026-01-22T10:05:00Z","changed_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","changed_fields":["tags"],"version":2}
 type Revision struct {
 	ChangedAt time.Time          `json:"changed_at"`
 	ChangedBy openapi_types.UUID `json:"changed_by"`
@@ -705,7 +716,7 @@ type SearchFacets struct {
 	Tags        *[]TagFacet        `json:"tags,omitempty"`
 }
 
-// SearchHit defines model for SearchHit.
+// SearchHit Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","my_role":"owner","score":4.2,"search_state":"indexed","snippet":"The engine weaves \u003cmark\u003ealgebraic\u003c/mark\u003e \u003cmark\u003epatterns\u003c/mark\u003e.","tags":["history"],"title":"Note G","updated_at":"2026-01-22T10:05:00Z","version":2}
 type SearchHit struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 	ID           openapi_types.UUID `json:"id"`
@@ -744,7 +755,7 @@ type SearchResult struct {
 // SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 type SearchState string
 
-// Session defines model for Session.
+// Session Examples: {"address":"192.0.2.7","created_at":"2026-01-22T10:00:00Z","current":true,"expires_at":"2026-02-21T10:00:00Z","id":"01a1f0c2-d063-718f-a27e-a3df90b16206","last_used_at":"2026-01-22T10:05:00Z","user_agent":"curl/8.5.0"}
 type Session struct {
 	// Address Where it was last refreshed from.
 	Address   string    `json:"address"`
@@ -768,7 +779,7 @@ type SessionList struct {
 	NextCursor *string   `json:"next_cursor"`
 }
 
-// SuggestedItem defines model for SuggestedItem.
+// SuggestedItem Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","title":"Note G"}
 type SuggestedItem struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 	ID           openapi_types.UUID `json:"id"`
@@ -783,7 +794,7 @@ type Suggestions struct {
 	Tags     []string        `json:"tags"`
 }
 
-// Tag defines model for Tag.
+// Tag Examples: {"id":"01a1f0c2-ae41-7f6d-a05c-81bd7e9f4004","item_count":2,"name":"history"}
 type Tag struct {
 	ID openapi_types.UUID `json:"id"`
 
@@ -792,7 +803,7 @@ type Tag struct {
 	Name      string `json:"name"`
 }
 
-// TagFacet defines model for TagFacet.
+// TagFacet Examples: {"count":2,"tag":"history"}
 type TagFacet struct {
 	Count int64  `json:"count"`
 	Tag   string `json:"tag"`
@@ -804,13 +815,13 @@ type TagList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// TagMerge defines model for TagMerge.
+// TagMerge Examples: {"tag_ids":["01a1f0c2-ae41-7f6d-a05c-81bd7e9f4004"]}
 type TagMerge struct {
 	// TagIds The tags to merge into this one.
 	TagIds []openapi_types.UUID `json:"tag_ids"`
 }
 
-// TagPatch defines model for TagPatch.
+// TagPatch Examples: {"name":"mathematics"}
 type TagPatch struct {
 	Name string `json:"name"`
 }
@@ -824,7 +835,7 @@ type TrashList struct {
 	NextCursor *string       `json:"next_cursor"`
 }
 
-// TrashedItem defines model for TrashedItem.
+// TrashedItem Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","deleted_at":"2026-01-22T10:05:00Z","deleted_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","my_role":"owner","purged_after":"2026-02-21T10:00:00Z","title":"Note G","version":3}
 type TrashedItem struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 	DeletedAt    time.Time          `json:"deleted_at"`
@@ -838,7 +849,7 @@ type TrashedItem struct {
 	Version     int64     `json:"version"`
 }
 
-// User defines model for User.
+// User Examples: {"created_at":"2026-01-22T10:00:00Z","display_name":"Ada","email":"ada@example.com","id":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","is_admin":false}
 type User struct {
 	CreatedAt   time.Time          `json:"created_at"`
 	DisplayName string             `json:"display_name"`
@@ -880,9 +891,13 @@ type TagID = openapi_types.UUID
 type Version = int64
 
 // LoginRefused An error as RFC 9457 has it.
+//
+// Examples: {"detail":"/title is required","errors":[{"message":"is required","pointer":"/title"}],"instance":"/v1/items","status":422,"title":"The request is not valid","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","type":"urn:atlas:problem:validation"}
 type LoginRefused = Problem
 
 // TooManyAttempts An error as RFC 9457 has it.
+//
+// Examples: {"detail":"/title is required","errors":[{"message":"is required","pointer":"/title"}],"instance":"/v1/items","status":422,"title":"The request is not valid","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","type":"urn:atlas:problem:validation"}
 type TooManyAttempts = Problem
 
 // ListAuditEventsParams defines parameters for ListAuditEvents.

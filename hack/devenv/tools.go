@@ -17,7 +17,7 @@ func toolsCommand(env *environment) *cobra.Command {
 	return &cobra.Command{
 		Use:   "tools",
 		Short: "Install the programs that only tests need",
-		Long:  "Install the programs that only tests need: schemathesis, in a Python environment of its own in the cache. SCHEMATHESIS names it.",
+		Long:  "Install the programs that only tests need: curl, and schemathesis, in a Python environment of its own in the cache. SCHEMATHESIS names it.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			state, err := env.state()
@@ -29,6 +29,12 @@ func toolsCommand(env *environment) *cobra.Command {
 			}
 			var program string
 			console := process.NewConsole(cmd.OutOrStdout())
+			err = console.Step(cmd.Context(), "curl", func(ctx context.Context, p *process.Progress) error {
+				return process.EnsurePackages(ctx, p, map[string]string{"curl": "curl"})
+			})
+			if err != nil {
+				return err
+			}
 			err = console.Step(cmd.Context(), "Schemathesis", func(ctx context.Context, p *process.Progress) (err error) {
 				program, err = python.Install(ctx, p, filepath.Join(state.Checkout, filepath.FromSlash(requirements)), "schemathesis")
 				return err
