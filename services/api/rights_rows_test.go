@@ -112,15 +112,8 @@ func (w *world) collectionRights() []right {
 	withTag := func(tags ...string) (collection string, ids []string) {
 		collection = disposable()
 		w.item(w.owner, collection, "tagged", tags...)
-		a := w.call(w.owner, "GET", "/v1/collections/"+collection+"/tags", nil)
-		for range tags {
-			ids = append(ids, uuid.NewString())
-		}
-		if a.status != 200 { // not built yet
-			return collection, ids
-		}
-		for i, tag := range a.items() {
-			ids[i] = tag["id"].(string)
+		for _, tag := range w.call(w.owner, "GET", "/v1/collections/"+collection+"/tags", nil).is(200).items() {
+			ids = append(ids, tag["id"].(string))
 		}
 		return collection, ids
 	}
