@@ -112,6 +112,7 @@ func (op *operation) check(c *gin.Context) error {
 	case len(inBody) > 0:
 		return unprocessable(inBody...)
 	}
+	value = plainIntegers(schema, value)
 	// The generated code binds the value that was checked instead of decoding the body a second time.
 	c.Request.Body = checkedBody{ReadCloser: io.NopCloser(bytes.NewReader(content)), value: value}
 	return nil

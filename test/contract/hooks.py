@@ -14,6 +14,7 @@ import zlib
 
 import schemathesis
 from hypothesis import strategies as st
+from schemathesis.core.failures import AcceptedNegativeData
 from schemathesis.openapi.checks import RejectedPositiveData
 
 with open(os.environ["ATLAS_KNOWN"], encoding="utf-8") as file:
@@ -31,6 +32,7 @@ REFUSALS = [
     ("validation", "must be an e-mail address"),  # the pattern lets some control characters and look-alikes through
     ("validation", "must be an http or https URL"),  # and so does this one
     ("validation", "must have a host name or an IP address"),
+    ("validation", "is the tag to merge into"),
     ("validation", "may contain admin only for a platform admin"),
     ("validation", "must be in the future and at most 366 days away"),
 ]
@@ -41,7 +43,9 @@ ETAG = re.compile(r'^"\d+"$')
 
 @schemathesis.hook
 def filter_failure(context, failure, case, response):
-    """Accepts the refusals above. Each error of a problem must be one of them."""
+    """Accepts the refusals above, each error of a problem being one of them, and that an import tells of bad lines in its answer: any text is a string."""
+    if isinstance(failure, AcceptedNegativeData) and operation_id(case) in ("importNDJSON", "importMarkdown"):
+        return response.json()["failed"] == 0
     if not isinstance(failure, RejectedPositiveData):
         return True
     problem = response.json()
@@ -55,7 +59,7 @@ def before_call(context, case, kwargs):
     """Gives valid requests values that exist, and keeps the test's own people out of harm's way."""
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    operation = case.operation.definition.raw.get("operationId")
+    operation = operation_id(case)
     headers, query = dict(case.headers or {}), dict(case.query or {})
     if "Idempotency-Key" in headers:  # a key that is new: one that is used again gets the answer of the first request
         headers["Idempotency-Key"] = headers["Idempotency-Key"][:-36] + str(uuid.uuid4())
@@ -68,20 +72,28 @@ def before_call(context, case, kwargs):
     if query != dict(case.query or {}):
         case.query = query
     if operation == "updateUser" and case.path_parameters.get("id") in KNOWN["people"]:
-        case.path_parameters = {"id": KNOWN["visitor"]["id"]}
+        case.path_parameters = {"id": KNOWN["guest"]}
     if isinstance(case.body, dict):
         prepare_body(operation, case)
 
 
+def operation_id(case):
+    return case.operation.definition.raw.get("operationId")
+
+
 def prepare_body(operation, case):
-    """Names people who have an account, and times that are in the future."""
+    """Names people who have an account, addresses that are some, and times that are in the future."""
     body = dict(case.body)
     if operation in ("addMember", "transferCollection") and sometimes(str(body.get("email"))):
         body["email"] = KNOWN["guests"][len(str(body.get("email"))) % len(KNOWN["guests"])]
+    if operation == "register" and sometimes(str(body.get("email"))):
+        body["email"] = f"{zlib.crc32(repr(body).encode('utf-8', 'replace'))}@example.com"
+    if isinstance(body.get("source_url"), str) and sometimes(body["source_url"]):  # few texts that the pattern allows are URLs
+        body["source_url"] = f"https://example.com/{len(body['source_url'])}"
     if operation == "login" and sometimes(str(body.get("email"))):
-        body = {"email": KNOWN["visitor"]["email"], "password": KNOWN["visitor"]["password"]}
-    if operation == "changePassword" and sometimes(str(body.get("current_password"))):
-        body = {"current_password": KNOWN["visitor"]["password"], "new_password": KNOWN["visitor"]["password"]}
+        body = dict(KNOWN["login"])
+    if operation == "changePassword" and (sometimes(str(body.get("current_password"))) or body.get("current_password") == KNOWN["login"]["password"]):
+        body = {"current_password": KNOWN["login"]["password"], "new_password": KNOWN["login"]["password"]}
     if operation == "createToken" and sometimes(str(body.get("name"))):
         body["expires_at"] = KNOWN["tomorrow"]
     if body != case.body:
