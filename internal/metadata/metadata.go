@@ -9,6 +9,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/atlas-platform/atlas/internal/jsontext"
 )
 
 // The limits of an object.
@@ -130,7 +132,7 @@ func plain(value any, pointer string) (any, error) {
 		return value, nil
 	case map[string]any:
 		for _, name := range slices.Sorted(maps.Keys(value)) {
-			at := pointer + "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+			at := pointer + "/" + jsontext.EscapePointer(name)
 			if strings.ContainsRune(name, 0) {
 				return nil, &Error{Pointer: at, Message: "has a NUL character, which can't be stored"}
 			}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/uuid"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/atlas-platform/atlas/internal/jsontext"
 )
 
 // jsonNumber is what stays a number. Whatever else YAML takes for one (0x10, 1_000, .5, 007, .inf) stays the text that it is.
@@ -71,7 +73,7 @@ func parseFrontMatter(front []byte) *frontMatter {
 
 // field takes one key of the front matter. Other tools' files are read generously, and nothing of them is dropped.
 func (f *frontMatter) field(key string, node *yaml.Node) {
-	pointer := "/" + escapePointer(key)
+	pointer := "/" + jsontext.EscapePointer(key)
 	_, twice := f.fields[key]
 	if _, extra := f.extra[key]; twice || extra {
 		f.fail(pointer, "is there twice")
@@ -110,7 +112,7 @@ func (f *frontMatter) merge() {
 	}
 	for key, value := range f.extra {
 		if _, twice := metadata[key]; twice {
-			f.fail("/"+escapePointer(key), "is in metadata too")
+			f.fail("/"+jsontext.EscapePointer(key), "is in metadata too")
 			continue
 		}
 		metadata[key] = value
@@ -139,7 +141,7 @@ func (f *frontMatter) value(pointer string, node *yaml.Node, depth int) any {
 			if !ok {
 				continue
 			}
-			below := pointer + "/" + escapePointer(key)
+			below := pointer + "/" + jsontext.EscapePointer(key)
 			if _, twice := object[key]; twice {
 				f.fail(below, "is there twice")
 				continue

@@ -9,9 +9,10 @@ import (
 	"io"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"github.com/atlas-platform/atlas/internal/jsontext"
 )
 
 // NDJSONWriter writes a line for each item.
@@ -158,20 +159,9 @@ func (r *NDJSONReader) line() (content []byte, tooLong bool, err error) {
 
 func decodeLine(content []byte) (Item, []FieldError) {
 	wrong := func(message string) []FieldError { return []FieldError{{Message: message}} }
-	if !utf8.Valid(content) {
-		return Item{}, wrong("is not UTF-8")
-	}
-	if crowded(content) {
-		return Item{}, wrong(fmt.Sprintf("has more than %d values", maxValues))
-	}
-	var value any
-	decoder := json.NewDecoder(bytes.NewReader(content))
-	decoder.UseNumber()
-	if err := decoder.Decode(&value); err != nil {
-		return Item{}, wrong("is not JSON: " + err.Error())
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return Item{}, wrong("has more than one JSON value")
+	value, err := jsontext.Decode(content, maxValues)
+	if err != nil {
+		return Item{}, wrong(err.Error())
 	}
 	fields, ok := value.(map[string]any)
 	if !ok {
@@ -180,7 +170,7 @@ func decodeLine(content []byte) (Item, []FieldError) {
 	o := object{fields: fields}
 	for name := range fields {
 		if !known(name) {
-			o.fail("/"+escapePointer(name), "is not a field of an item")
+			o.fail("/"+jsontext.EscapePointer(name), "is not a field of an item")
 		}
 	}
 	slices.SortFunc(o.wrong, func(a, b FieldError) int { return bytes.Compare([]byte(a.Pointer), []byte(b.Pointer)) })
@@ -188,22 +178,4 @@ func decodeLine(content []byte) (Item, []FieldError) {
 		o.fail("/title", "is required")
 	}
 	return o.item()
-}
-
-// crowded tells, without decoding it, whether a JSON text has more than maxValues values: each but the first follows a comma or a bracket.
-func crowded(content []byte) bool {
-	values, inString := 1, false
-	for i := 0; i < len(content); i++ {
-		switch c := content[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case !inString && (c == ',' || c == '[' || c == '{'):
-			if values++; values > maxValues {
-				return true
-			}
-		}
-	}
-	return false
 }

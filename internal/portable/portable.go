@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -170,10 +169,6 @@ func (o *object) item() (Item, []FieldError) {
 		return Item{}, o.wrong
 	}
 	return item, nil
-}
-
-func escapePointer(token string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(token)
 }
 
 // known are the fields of an item.

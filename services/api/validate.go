@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +22,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
+	"github.com/atlas-platform/atlas/internal/jsontext"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
@@ -186,18 +186,10 @@ func readBody(c *gin.Context, limit int) (value any, content []byte, err error) 
 		return nil, nil, badRequest("the body could not be read to its end")
 	case len(bytes.TrimSpace(content)) == 0:
 		return nil, nil, badRequest("a JSON body is required")
-	case !utf8.Valid(content):
-		return nil, nil, badRequest("the body is not UTF-8")
-	case crowded(content, limit):
-		return nil, nil, badRequest(fmt.Sprintf("the body has more than %d values", limit))
 	}
-	decoder := json.NewDecoder(bytes.NewReader(content))
-	decoder.UseNumber()
-	if err := decoder.Decode(&value); err != nil {
-		return nil, nil, badRequest("the body is not JSON: " + err.Error())
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, nil, badRequest("there is more after the body's JSON value")
+	value, err = jsontext.Decode(content, limit)
+	if err != nil {
+		return nil, nil, badRequest("the body " + err.Error())
 	}
 	return value, content, nil
 }
@@ -206,24 +198,6 @@ func readBody(c *gin.Context, limit int) (value any, content []byte, err error) 
 func encoded(r *http.Request) bool {
 	coding := strings.Join(r.Header.Values("Content-Encoding"), ",")
 	return coding != "" && !strings.EqualFold(coding, "identity")
-}
-
-// crowded tells, without decoding it, whether a JSON text has more than limit values: each but the first follows a comma or a bracket.
-func crowded(content []byte, limit int) bool {
-	values, inString := 1, false
-	for i := 0; i < len(content); i++ {
-		switch c := content[i]; {
-		case inString && c == '\\':
-			i++
-		case c == '"':
-			inString = !inString
-		case !inString && (c == ',' || c == '[' || c == '{'):
-			if values++; values > limit {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func checkBody(schema *openapi3.Schema, value any) []gen.FieldError {
@@ -249,14 +223,10 @@ func nulErrors(value any, pointer string, wrong []gen.FieldError) []gen.FieldErr
 		}
 	case map[string]any:
 		for key, element := range value {
-			wrong = nulErrors(element, pointer+"/"+escapePointer(key), wrong)
+			wrong = nulErrors(element, pointer+"/"+jsontext.EscapePointer(key), wrong)
 		}
 	}
 	return wrong
-}
-
-func escapePointer(token string) string {
-	return strings.NewReplacer("~", "~0", "/", "~1").Replace(token)
 }
 
 // fieldErrors flattens the validator's nested errors. name is the parameter that they are about; empty for the body.
@@ -299,10 +269,10 @@ func located(name, pointer, message string) gen.FieldError {
 func pointerOf(e *openapi3.SchemaError) string {
 	var pointer strings.Builder
 	for _, token := range e.JSONPointer() {
-		pointer.WriteString("/" + escapePointer(token))
+		pointer.WriteString("/" + jsontext.EscapePointer(token))
 	}
 	if name, ok := unknownField(e); ok {
-		pointer.WriteString("/" + escapePointer(name)) // the validator points at the object around it
+		pointer.WriteString("/" + jsontext.EscapePointer(name)) // the validator points at the object around it
 	}
 	return pointer.String()
 }
@@ -318,7 +288,7 @@ func unionErrors(e *openapi3.SchemaError) (wrong []gen.FieldError, ok bool) {
 		if e.Value != nil {
 			message = "must be one of " + strings.Join(slices.Sorted(maps.Keys(forms)), ", ")
 		}
-		return []gen.FieldError{pointed(at+"/"+escapePointer(field), message)}, true
+		return []gen.FieldError{pointed(at+"/"+jsontext.EscapePointer(field), message)}, true
 	}
 	object, isObject := e.Value.(map[string]any)
 	if !isObject {
