@@ -140,7 +140,7 @@ func (s *server) authenticate(spec *spec) gin.HandlerFunc {
 // identify finds out who a request says it comes from. What is certain is that the token is genuine; whether it still counts is left to confirm.
 func (s *server) identify(ctx context.Context, header []string) (*call, error) {
 	if len(header) == 0 {
-		return nil, unauthenticated(challengeMissing, "send a token from POST /v1/auth/login as Authorization: Bearer <access_token>")
+		return nil, unauthenticated(challengeMissing, "send a token from POST /v1/auth/login, or one from POST /v1/tokens, as Authorization: Bearer <token>")
 	}
 	scheme, raw, found := strings.Cut(header[0], " ")
 	if !found || len(header) > 1 || !strings.EqualFold(scheme, "Bearer") {

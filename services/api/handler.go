@@ -88,7 +88,7 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	}
 	engine.RedirectTrailingSlash = false
 	engine.Use(trace, observe.middleware, s.recover, secureHeaders, s.cors.answer)
-	engine.NoRoute(func(c *gin.Context) { s.fail(c, notFound("nothing is at this path")) })
+	engine.NoRoute(func(c *gin.Context) { s.fail(c, notFound("nothing is at this path; /docs says what is where")) })
 	engine.NoMethod(s.otherMethod(spec))
 
 	around := withHead{engine}

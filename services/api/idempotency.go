@@ -98,7 +98,7 @@ func claimKey(ctx context.Context, s *server, q *db.Queries, key string, hash []
 		return fmt.Errorf("read the answer of an Idempotency-Key: %w", err)
 	}
 	if !bytes.Equal(stored.RequestHash, hash) {
-		return keyReused("another request was made with this key")
+		return keyReused("another request was made with this key: send this one with a new key")
 	}
 	if !stored.Visible {
 		return notFound("this request was done before, and you may not see its answer any more")

@@ -100,7 +100,7 @@ func notAcceptable(offers []string) *problem {
 func preconditionFailed(version int64) *problem {
 	return &problem{
 		status: http.StatusPreconditionFailed, kind: "precondition-failed", title: "It was changed meanwhile",
-		detail: fmt.Sprintf("If-Match does not hold: the current ETag is %s", etag(version)),
+		detail: fmt.Sprintf("the current version is %d (ETag %s)", version, etag(version)),
 	}
 }
 

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"mime"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -227,131 +225,4 @@ func nulErrors(value any, pointer string, wrong []gen.FieldError) []gen.FieldErr
 		}
 	}
 	return wrong
-}
-
-// fieldErrors flattens the validator's nested errors. name is the parameter that they are about; empty for the body.
-func fieldErrors(err error, name string, wrong []gen.FieldError) []gen.FieldError {
-	switch e := err.(type) { //nolint:errorlint // the nesting is walked here, level by level
-	case nil:
-		return wrong
-	case openapi3.MultiError:
-		for _, inner := range e {
-			wrong = fieldErrors(inner, name, wrong)
-		}
-		return wrong
-	case *openapi3filter.RequestError:
-		if e.Parameter != nil {
-			name = e.Parameter.Name
-		}
-		if e.Err == nil {
-			return append(wrong, located(name, "", e.Reason))
-		}
-		return fieldErrors(e.Err, name, wrong)
-	case *openapi3filter.ParseError:
-		return append(wrong, located(name, "", parseMessage(e)))
-	case *openapi3.SchemaError:
-		if inUnion, ok := unionErrors(e); ok {
-			return append(wrong, inUnion...)
-		}
-		return append(wrong, located(name, pointerOf(e), schemaMessage(e)))
-	default:
-		return append(wrong, located(name, "", e.Error()))
-	}
-}
-
-func located(name, pointer, message string) gen.FieldError {
-	if name != "" {
-		return parameter(name, message)
-	}
-	return pointed(pointer, message)
-}
-
-func pointerOf(e *openapi3.SchemaError) string {
-	var pointer strings.Builder
-	for _, token := range e.JSONPointer() {
-		pointer.WriteString("/" + jsontext.EscapePointer(token))
-	}
-	if name, ok := unknownField(e); ok {
-		pointer.WriteString("/" + jsontext.EscapePointer(name)) // the validator points at the object around it
-	}
-	return pointer.String()
-}
-
-// unionErrors explains what is wrong with a value that may have one of several forms: the validator says only that it has none of them.
-func unionErrors(e *openapi3.SchemaError) (wrong []gen.FieldError, ok bool) {
-	if e.Schema == nil || e.Schema.Discriminator == nil || (e.SchemaField != "oneOf" && e.SchemaField != "discriminator") {
-		return nil, false
-	}
-	at, field, forms := pointerOf(e), e.Schema.Discriminator.PropertyName, e.Schema.Discriminator.Mapping
-	if e.SchemaField == "discriminator" {
-		message := "is required"
-		if e.Value != nil {
-			message = "must be one of " + strings.Join(slices.Sorted(maps.Keys(forms)), ", ")
-		}
-		return []gen.FieldError{pointed(at+"/"+jsontext.EscapePointer(field), message)}, true
-	}
-	object, isObject := e.Value.(map[string]any)
-	if !isObject {
-		return []gen.FieldError{pointed(at, "must be an object")}, true
-	}
-	name, _ := object[field].(string)
-	for _, form := range e.Schema.OneOf {
-		if form.Ref == forms[name].Ref {
-			wrong = schemaErrors(form.Value, object)
-		}
-	}
-	return under(at, wrong), len(wrong) > 0
-}
-
-// under moves field errors of a value to where the value is in the body.
-func under(pointer string, fields []gen.FieldError) []gen.FieldError {
-	out := slices.Clone(fields)
-	for i, field := range out {
-		if field.Pointer != nil {
-			out[i] = pointed(pointer+*field.Pointer, field.Message)
-		}
-	}
-	return out
-}
-
-// unknownField returns the name of a field that the specification does not have. The validator tells it in its message only.
-func unknownField(e *openapi3.SchemaError) (name string, ok bool) {
-	quoted, found := strings.CutSuffix(e.Reason, " is unsupported")
-	quoted, named := strings.CutPrefix(quoted, "property ")
-	if e.SchemaField != "properties" || !found || !named {
-		return "", false
-	}
-	name, err := strconv.Unquote(quoted)
-	return name, err == nil
-}
-
-// schemaMessage prefers the words that the specification gives for a pattern to the pattern itself.
-func schemaMessage(e *openapi3.SchemaError) string {
-	if e.SchemaField == "pattern" && e.Schema != nil {
-		if message, ok := e.Schema.Extensions["x-message"].(string); ok {
-			return message
-		}
-	}
-	if e.SchemaField == "format" && e.Schema != nil {
-		switch e.Schema.Format {
-		case "uuid":
-			return errUUID.Error()
-		case "date-time":
-			return "must be a time such as 2026-01-22T10:00:00Z (RFC 3339)"
-		}
-	}
-	if _, ok := unknownField(e); ok {
-		return "is not a field of this request"
-	}
-	if e.SchemaField == "required" {
-		return "is required"
-	}
-	return e.Reason
-}
-
-func parseMessage(e *openapi3filter.ParseError) string {
-	if e.Reason != "" {
-		return e.Reason
-	}
-	return "has a value that can't be read"
 }

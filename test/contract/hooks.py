@@ -25,7 +25,7 @@ with open(os.environ["ATLAS_KNOWN"], encoding="utf-8") as file:
 REFUSALS = [
     ("invalid-request", "is not next_cursor of a page of this list"),  # cursors are signed
     ("invalid-request", "is required, because you are not a platform admin"),
-    ("precondition-failed", "If-Match does not hold"),
+    ("precondition-failed", "the current version is"),
     ("idempotency-key-reused", "was used with another request"),
     ("validation", "is not the e-mail of an account"),
     ("validation", "is not the current password"),
