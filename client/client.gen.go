@@ -307,11 +307,13 @@ type Collection struct {
 	ItemCount int64 `json:"item_count"`
 
 	// MemberCount Counted up to 10,000, which means at least that many.
-	MemberCount int64     `json:"member_count"`
-	MyRole      Role      `json:"my_role"`
-	Name        string    `json:"name"`
-	UpdatedAt   time.Time `json:"updated_at"`
-	Version     int64     `json:"version"`
+	MemberCount int64 `json:"member_count"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole    Role      `json:"my_role"`
+	Name      string    `json:"name"`
+	UpdatedAt time.Time `json:"updated_at"`
+	Version   int64     `json:"version"`
 }
 
 // CollectionCreate Examples: {"description":"Machines that compute","name":"Engines"}
@@ -404,7 +406,9 @@ type Item struct {
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata Metadata `json:"metadata"`
-	MyRole   Role     `json:"my_role"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole Role `json:"my_role"`
 
 	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState        `json:"search_state"`
@@ -467,7 +471,9 @@ type ItemSummary struct {
 	CreatedAt    time.Time          `json:"created_at"`
 	CreatedBy    openapi_types.UUID `json:"created_by"`
 	ID           openapi_types.UUID `json:"id"`
-	MyRole       Role               `json:"my_role"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole Role `json:"my_role"`
 
 	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState        `json:"search_state"`
@@ -492,7 +498,7 @@ type Job struct {
 	StartedAt   *time.Time         `json:"started_at"`
 	State       JobState           `json:"state"`
 
-	// Type A `JobType`, or `purge`, which follows the deletion of a collection.
+	// Type A `JobType`, or `purge`, which follows the deletion of a collection and which only platform admins see.
 	Type string `json:"type"`
 }
 
@@ -568,9 +574,11 @@ type Member struct {
 	CreatedAt    time.Time          `json:"created_at"`
 	DisplayName  string             `json:"display_name"`
 	Email        string             `json:"email"`
-	Role         Role               `json:"role"`
-	UpdatedAt    time.Time          `json:"updated_at"`
-	UserID       openapi_types.UUID `json:"user_id"`
+
+	// Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	Role      Role               `json:"role"`
+	UpdatedAt time.Time          `json:"updated_at"`
+	UserID    openapi_types.UUID `json:"user_id"`
 }
 
 // MemberAdd Examples: {"email":"grace@example.com","role":"editor"}
@@ -579,7 +587,9 @@ type MemberAdd struct {
 	//
 	// Examples: ada@example.com
 	Email Email `json:"email"`
-	Role  Role  `json:"role"`
+
+	// Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	Role Role `json:"role"`
 }
 
 // MemberList defines model for MemberList.
@@ -590,6 +600,7 @@ type MemberList struct {
 
 // MemberPatch Examples: {"role":"viewer"}
 type MemberPatch struct {
+	// Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 	Role Role `json:"role"`
 }
 
@@ -707,7 +718,7 @@ type RevisionList struct {
 	NextCursor *string    `json:"next_cursor"`
 }
 
-// Role defines model for Role.
+// Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 type Role string
 
 // SearchFacets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
@@ -720,8 +731,10 @@ type SearchFacets struct {
 type SearchHit struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 	ID           openapi_types.UUID `json:"id"`
-	MyRole       Role               `json:"my_role"`
-	Score        float64            `json:"score"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole Role    `json:"my_role"`
+	Score  float64 `json:"score"`
 
 	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState `json:"search_state"`
@@ -739,7 +752,7 @@ type SearchResult struct {
 	// Degraded True when the search engine is away and a simpler search answered.
 	Degraded bool `json:"degraded"`
 
-	// DidYouMean Another `q` that finds something in the same collections, when this one finds nothing.
+	// DidYouMean Another `q` that finds something in the same collections, when this one finds nothing; null where there is none, and always where PostgreSQL searches.
 	DidYouMean *string `json:"did_you_mean"`
 
 	// Facets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
@@ -841,7 +854,9 @@ type TrashedItem struct {
 	DeletedAt    time.Time          `json:"deleted_at"`
 	DeletedBy    openapi_types.UUID `json:"deleted_by"`
 	ID           openapi_types.UUID `json:"id"`
-	MyRole       Role               `json:"my_role"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole Role `json:"my_role"`
 
 	// PurgedAfter It can be restored until then.
 	PurgedAfter time.Time `json:"purged_after"`
@@ -902,6 +917,7 @@ type TooManyAttempts = Problem
 
 // ListAuditEventsParams defines parameters for ListAuditEvents.
 type ListAuditEventsParams struct {
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// EntityID Only events about this item, collection, membership or job.
@@ -1000,6 +1016,7 @@ type TransferCollectionParams struct {
 
 // ListItemsParams defines parameters for ListItems.
 type ListItemsParams struct {
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Tag May be repeated; an item must have all of them.
@@ -1092,6 +1109,7 @@ type RestoreRevisionParams struct {
 
 // ListJobsParams defines parameters for ListJobs.
 type ListJobsParams struct {
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Limit The size of a page.
@@ -1124,7 +1142,9 @@ type SearchParams struct {
 	// Several `collection:` or several `author:` mean any of them. In quotes, `\"` is a quote. What has no other meaning is text: `foo:bar` is,
 	// and so are `or` and `*`. Words that are in every English text, such as `the`, are not looked for; in a phrase any word may be in their
 	// place. A collection or an e-mail that you can't see finds nothing. At most 64 words, phrases and filters.
-	Q            *string       `form:"q,omitempty" json:"q,omitempty"`
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Tag May be repeated; an item must have all of them.
@@ -1149,7 +1169,9 @@ type SearchParams struct {
 // SuggestParams defines parameters for Suggest.
 type SuggestParams struct {
 	// Q What was typed so far.
-	Q            string        `form:"q" json:"q"`
+	Q string `form:"q" json:"q"`
+
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Limit How many items, and how many tags.
@@ -1176,6 +1198,7 @@ type ListTokensParams struct {
 
 // ListTrashParams defines parameters for ListTrash.
 type ListTrashParams struct {
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Limit The size of a page.
@@ -1474,14 +1497,14 @@ func WithRequestEditorFn(fn RequestEditorFn) ClientOption {
 // The interface specification for the client above.
 type ClientInterface interface {
 
-	// GetKeys The public keys of access tokens
+	// GetKeys Get the public keys of access tokens
 	//
 	// A JWK set (RFC 7517). The first key signs; while keys are changed, tokens of the second are accepted too.
 	//
 	// Corresponds with GET /.well-known/jwks.json (the `GetKeys` operationId).
 	GetKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListAuditEvents List audit events, newest first
+	// ListAuditEvents List audit events, newest first (owner, or platform admin)
 	//
 	// An owner sees the trail of their collection and must give `collection_id`; a platform admin sees everything.
 	//
@@ -1586,7 +1609,7 @@ type ClientInterface interface {
 	// Corresponds with DELETE /v1/collections/{id} (the `DeleteCollection` operationId).
 	DeleteCollection(ctx context.Context, id ID, params *DeleteCollectionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetCollection Get a collection
+	// GetCollection Get a collection (viewer)
 	//
 	// Its ETag is the version of its name and description; the counts and `my_role` may change without it.
 	//
@@ -1614,17 +1637,17 @@ type ClientInterface interface {
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
 	UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ExportNDJSON Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+	// ExportNDJSON Export a collection's items as NDJSON (viewer)
 	//
-	// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+	// A stream of every item that is there from beginning to end of the export, a `PortableItem` a line. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
 	//
 	// Corresponds with GET /v1/collections/{id}/items.ndjson (the `ExportNDJSON` operationId).
 	ExportNDJSON(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ImportNDJSONWithBody Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+	// ImportNDJSONWithBody Import items from NDJSON into a collection (editor)
 	//
-	// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
-	// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+	// Each line is a `PortableItem`. Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported.
+	// One that is there already, by its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1648,7 +1671,7 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/collections/{id}/items.zip (the `ImportMarkdown` operationId).
 	ImportMarkdownWithBody(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListMembers List a collection's members
+	// ListMembers List a collection's members (viewer)
 	//
 	// Corresponds with GET /v1/collections/{id}/members (the `ListMembers` operationId).
 	ListMembers(ctx context.Context, id ID, params *ListMembersParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1701,7 +1724,7 @@ type ClientInterface interface {
 	// Corresponds with PATCH /v1/collections/{id}/members/{user_id} (the `UpdateMember` operationId).
 	UpdateMemberWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, userID openapi_types.UUID, body UpdateMemberApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListTags List a collection's tags, by name
+	// ListTags List a collection's tags, by name (viewer)
 	//
 	// Also those that no item has any more.
 	//
@@ -1778,7 +1801,7 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
 	TransferCollection(ctx context.Context, id ID, params *TransferCollectionParams, body TransferCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListItems List items
+	// ListItems List the caller's items
 	//
 	// Corresponds with GET /v1/items (the `ListItems` operationId).
 	ListItems(ctx context.Context, params *ListItemsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1826,7 +1849,7 @@ type ClientInterface interface {
 	// Corresponds with DELETE /v1/items/{id} (the `DeleteItem` operationId).
 	DeleteItem(ctx context.Context, id ID, params *DeleteItemParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetItem Get an item
+	// GetItem Get an item (viewer)
 	//
 	// Corresponds with GET /v1/items/{id} (the `GetItem` operationId).
 	GetItem(ctx context.Context, id ID, params *GetItemParams, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1865,14 +1888,14 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/items/{id}/restore (the `RestoreItem` operationId).
 	RestoreItem(ctx context.Context, id ID, params *RestoreItemParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListRevisions List who changed what of an item and when, newest first
+	// ListRevisions List who changed what of an item and when, newest first (viewer)
 	//
 	// Back to its creation, or as far as its history is known.
 	//
 	// Corresponds with GET /v1/items/{id}/revisions (the `ListRevisions` operationId).
 	ListRevisions(ctx context.Context, id ID, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetRevision Get an item as it was at a version
+	// GetRevision Get an item as it was at a version (viewer)
 	//
 	// Corresponds with GET /v1/items/{id}/revisions/{version} (the `GetRevision` operationId).
 	GetRevision(ctx context.Context, id ID, version Version, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1884,14 +1907,14 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/items/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
 	RestoreRevision(ctx context.Context, id ID, version Version, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListJobs List jobs, newest first
+	// ListJobs List jobs, newest first (editor, or platform admin)
 	//
 	// Without `collection_id`, the jobs of every collection that the caller owns or edits; for a platform admin, all jobs.
 	//
 	// Corresponds with GET /v1/jobs (the `ListJobs` operationId).
 	ListJobs(ctx context.Context, params *ListJobsParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateJobWithBody Queue a job (editor)
+	// CreateJobWithBody Queue a job (editor, or platform admin)
 	//
 	// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
 	//
@@ -1900,7 +1923,7 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/jobs (the `CreateJob` operationId).
 	CreateJobWithBody(ctx context.Context, params *CreateJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// CreateJob Queue a job (editor)
+	// CreateJob Queue a job (editor, or platform admin)
 	//
 	// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
 	//
@@ -1909,12 +1932,12 @@ type ClientInterface interface {
 	// Corresponds with POST /v1/jobs (the `CreateJob` operationId).
 	CreateJob(ctx context.Context, params *CreateJobParams, body CreateJobJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetJob Get a job
+	// GetJob Get a job (editor, or platform admin)
 	//
 	// Corresponds with GET /v1/jobs/{id} (the `GetJob` operationId).
 	GetJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// GetMe Who am I
+	// GetMe Get the caller's account
 	//
 	// Corresponds with GET /v1/me (the `GetMe` operationId).
 	GetMe(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -1987,7 +2010,7 @@ type ClientInterface interface {
 	// Corresponds with DELETE /v1/tokens/{id} (the `DeleteToken` operationId).
 	DeleteToken(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
 
-	// ListTrash List deleted items, newest deletion first
+	// ListTrash List deleted items, newest deletion first (editor)
 	//
 	// Of every collection that the caller owns or edits, or one of them.
 	//
@@ -2027,7 +2050,7 @@ type ClientInterface interface {
 	UpdateUserWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, body UpdateUserApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 }
 
-// GetKeys The public keys of access tokens
+// GetKeys Get the public keys of access tokens
 //
 // A JWK set (RFC 7517). The first key signs; while keys are changed, tokens of the second are accepted too.
 //
@@ -2044,7 +2067,7 @@ func (c *Client) GetKeys(ctx context.Context, reqEditors ...RequestEditorFn) (*h
 	return c.Client.Do(req)
 }
 
-// ListAuditEvents List audit events, newest first
+// ListAuditEvents List audit events, newest first (owner, or platform admin)
 //
 // An owner sees the trail of their collection and must give `collection_id`; a platform admin sees everything.
 //
@@ -2279,7 +2302,7 @@ func (c *Client) DeleteCollection(ctx context.Context, id ID, params *DeleteColl
 	return c.Client.Do(req)
 }
 
-// GetCollection Get a collection
+// GetCollection Get a collection (viewer)
 //
 // Its ETag is the version of its name and description; the counts and `my_role` may change without it.
 //
@@ -2347,9 +2370,9 @@ func (c *Client) UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx conte
 	return c.Client.Do(req)
 }
 
-// ExportNDJSON Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+// ExportNDJSON Export a collection's items as NDJSON (viewer)
 //
-// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+// A stream of every item that is there from beginning to end of the export, a `PortableItem` a line. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
 //
 // Corresponds with GET /v1/collections/{id}/items.ndjson (the `ExportNDJSON` operationId).
 func (c *Client) ExportNDJSON(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2364,10 +2387,10 @@ func (c *Client) ExportNDJSON(ctx context.Context, id ID, reqEditors ...RequestE
 	return c.Client.Do(req)
 }
 
-// ImportNDJSONWithBody Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+// ImportNDJSONWithBody Import items from NDJSON into a collection (editor)
 //
-// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
-// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+// Each line is a `PortableItem`. Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported.
+// One that is there already, by its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2421,7 +2444,7 @@ func (c *Client) ImportMarkdownWithBody(ctx context.Context, id ID, contentType 
 	return c.Client.Do(req)
 }
 
-// ListMembers List a collection's members
+// ListMembers List a collection's members (viewer)
 //
 // Corresponds with GET /v1/collections/{id}/members (the `ListMembers` operationId).
 func (c *Client) ListMembers(ctx context.Context, id ID, params *ListMembersParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2544,7 +2567,7 @@ func (c *Client) UpdateMemberWithApplicationMergePatchPlusJSONBody(ctx context.C
 	return c.Client.Do(req)
 }
 
-// ListTags List a collection's tags, by name
+// ListTags List a collection's tags, by name (viewer)
 //
 // Also those that no item has any more.
 //
@@ -2711,7 +2734,7 @@ func (c *Client) TransferCollection(ctx context.Context, id ID, params *Transfer
 	return c.Client.Do(req)
 }
 
-// ListItems List items
+// ListItems List the caller's items
 //
 // Corresponds with GET /v1/items (the `ListItems` operationId).
 func (c *Client) ListItems(ctx context.Context, params *ListItemsParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2819,7 +2842,7 @@ func (c *Client) DeleteItem(ctx context.Context, id ID, params *DeleteItemParams
 	return c.Client.Do(req)
 }
 
-// GetItem Get an item
+// GetItem Get an item (viewer)
 //
 // Corresponds with GET /v1/items/{id} (the `GetItem` operationId).
 func (c *Client) GetItem(ctx context.Context, id ID, params *GetItemParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2908,7 +2931,7 @@ func (c *Client) RestoreItem(ctx context.Context, id ID, params *RestoreItemPara
 	return c.Client.Do(req)
 }
 
-// ListRevisions List who changed what of an item and when, newest first
+// ListRevisions List who changed what of an item and when, newest first (viewer)
 //
 // Back to its creation, or as far as its history is known.
 //
@@ -2925,7 +2948,7 @@ func (c *Client) ListRevisions(ctx context.Context, id ID, params *ListRevisions
 	return c.Client.Do(req)
 }
 
-// GetRevision Get an item as it was at a version
+// GetRevision Get an item as it was at a version (viewer)
 //
 // Corresponds with GET /v1/items/{id}/revisions/{version} (the `GetRevision` operationId).
 func (c *Client) GetRevision(ctx context.Context, id ID, version Version, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -2957,7 +2980,7 @@ func (c *Client) RestoreRevision(ctx context.Context, id ID, version Version, pa
 	return c.Client.Do(req)
 }
 
-// ListJobs List jobs, newest first
+// ListJobs List jobs, newest first (editor, or platform admin)
 //
 // Without `collection_id`, the jobs of every collection that the caller owns or edits; for a platform admin, all jobs.
 //
@@ -2974,7 +2997,7 @@ func (c *Client) ListJobs(ctx context.Context, params *ListJobsParams, reqEditor
 	return c.Client.Do(req)
 }
 
-// CreateJobWithBody Queue a job (editor)
+// CreateJobWithBody Queue a job (editor, or platform admin)
 //
 // Owners and editors of the collection may queue jobs for it; platform admins for every collection.
 //
@@ -2993,7 +3016,7 @@ func (c *Client) CreateJobWithBody(ctx context.Context, params *CreateJobParams,
 	return c.Client.Do(req)
 }
 
-// CreateJob Queue a job (editor)
+// CreateJob Queue a job (editor, or platform admin)
 //
 // Owners and editors of the collection may queue jobs for it; platform admins for every collection.
 //
@@ -3012,7 +3035,7 @@ func (c *Client) CreateJob(ctx context.Context, params *CreateJobParams, body Cr
 	return c.Client.Do(req)
 }
 
-// GetJob Get a job
+// GetJob Get a job (editor, or platform admin)
 //
 // Corresponds with GET /v1/jobs/{id} (the `GetJob` operationId).
 func (c *Client) GetJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3027,7 +3050,7 @@ func (c *Client) GetJob(ctx context.Context, id ID, reqEditors ...RequestEditorF
 	return c.Client.Do(req)
 }
 
-// GetMe Who am I
+// GetMe Get the caller's account
 //
 // Corresponds with GET /v1/me (the `GetMe` operationId).
 func (c *Client) GetMe(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -3210,7 +3233,7 @@ func (c *Client) DeleteToken(ctx context.Context, id ID, reqEditors ...RequestEd
 	return c.Client.Do(req)
 }
 
-// ListTrash List deleted items, newest deletion first
+// ListTrash List deleted items, newest deletion first (editor)
 //
 // Of every collection that the caller owns or edits, or one of them.
 //
@@ -6247,7 +6270,7 @@ func WithBaseURL(baseURL string) ClientOption {
 // ClientWithResponsesInterface is the interface specification for the client with responses above.
 type ClientWithResponsesInterface interface {
 
-	// GetKeysWithResponse The public keys of access tokens
+	// GetKeysWithResponse Get the public keys of access tokens
 	//
 	// A JWK set (RFC 7517). The first key signs; while keys are changed, tokens of the second are accepted too.
 	//
@@ -6256,7 +6279,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /.well-known/jwks.json (the `GetKeys` operationId).
 	GetKeysWithResponse(ctx context.Context, reqEditors ...RequestEditorFn) (*GetKeysResponse, error)
 
-	// ListAuditEventsWithResponse List audit events, newest first
+	// ListAuditEventsWithResponse List audit events, newest first (owner, or platform admin)
 	//
 	// An owner sees the trail of their collection and must give `collection_id`; a platform admin sees everything.
 	//
@@ -6367,7 +6390,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /v1/collections/{id} (the `DeleteCollection` operationId).
 	DeleteCollectionWithResponse(ctx context.Context, id ID, params *DeleteCollectionParams, reqEditors ...RequestEditorFn) (*DeleteCollectionResponse, error)
 
-	// GetCollectionWithResponse Get a collection
+	// GetCollectionWithResponse Get a collection (viewer)
 	//
 	// Its ETag is the version of its name and description; the counts and `my_role` may change without it.
 	//
@@ -6397,19 +6420,19 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
 	UpdateCollectionWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error)
 
-	// ExportNDJSONWithResponse Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+	// ExportNDJSONWithResponse Export a collection's items as NDJSON (viewer)
 	//
-	// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+	// A stream of every item that is there from beginning to end of the export, a `PortableItem` a line. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/collections/{id}/items.ndjson (the `ExportNDJSON` operationId).
 	ExportNDJSONWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*ExportNDJSONResponse, error)
 
-	// ImportNDJSONWithBodyWithResponse Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+	// ImportNDJSONWithBodyWithResponse Import items from NDJSON into a collection (editor)
 	//
-	// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
-	// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+	// Each line is a `PortableItem`. Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported.
+	// One that is there already, by its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6435,7 +6458,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/collections/{id}/items.zip (the `ImportMarkdown` operationId).
 	ImportMarkdownWithBodyWithResponse(ctx context.Context, id ID, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*ImportMarkdownResponse, error)
 
-	// ListMembersWithResponse List a collection's members
+	// ListMembersWithResponse List a collection's members (viewer)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6492,7 +6515,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /v1/collections/{id}/members/{user_id} (the `UpdateMember` operationId).
 	UpdateMemberWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, userID openapi_types.UUID, body UpdateMemberApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateMemberResponse, error)
 
-	// ListTagsWithResponse List a collection's tags, by name
+	// ListTagsWithResponse List a collection's tags, by name (viewer)
 	//
 	// Also those that no item has any more.
 	//
@@ -6573,7 +6596,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/collections/{id}/transfer (the `TransferCollection` operationId).
 	TransferCollectionWithResponse(ctx context.Context, id ID, params *TransferCollectionParams, body TransferCollectionJSONRequestBody, reqEditors ...RequestEditorFn) (*TransferCollectionResponse, error)
 
-	// ListItemsWithResponse List items
+	// ListItemsWithResponse List the caller's items
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6625,7 +6648,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /v1/items/{id} (the `DeleteItem` operationId).
 	DeleteItemWithResponse(ctx context.Context, id ID, params *DeleteItemParams, reqEditors ...RequestEditorFn) (*DeleteItemResponse, error)
 
-	// GetItemWithResponse Get an item
+	// GetItemWithResponse Get an item (viewer)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6668,7 +6691,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/items/{id}/restore (the `RestoreItem` operationId).
 	RestoreItemWithResponse(ctx context.Context, id ID, params *RestoreItemParams, reqEditors ...RequestEditorFn) (*RestoreItemResponse, error)
 
-	// ListRevisionsWithResponse List who changed what of an item and when, newest first
+	// ListRevisionsWithResponse List who changed what of an item and when, newest first (viewer)
 	//
 	// Back to its creation, or as far as its history is known.
 	//
@@ -6677,7 +6700,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/items/{id}/revisions (the `ListRevisions` operationId).
 	ListRevisionsWithResponse(ctx context.Context, id ID, params *ListRevisionsParams, reqEditors ...RequestEditorFn) (*ListRevisionsResponse, error)
 
-	// GetRevisionWithResponse Get an item as it was at a version
+	// GetRevisionWithResponse Get an item as it was at a version (viewer)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6693,7 +6716,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/items/{id}/revisions/{version}/restore (the `RestoreRevision` operationId).
 	RestoreRevisionWithResponse(ctx context.Context, id ID, version Version, params *RestoreRevisionParams, reqEditors ...RequestEditorFn) (*RestoreRevisionResponse, error)
 
-	// ListJobsWithResponse List jobs, newest first
+	// ListJobsWithResponse List jobs, newest first (editor, or platform admin)
 	//
 	// Without `collection_id`, the jobs of every collection that the caller owns or edits; for a platform admin, all jobs.
 	//
@@ -6702,7 +6725,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with GET /v1/jobs (the `ListJobs` operationId).
 	ListJobsWithResponse(ctx context.Context, params *ListJobsParams, reqEditors ...RequestEditorFn) (*ListJobsResponse, error)
 
-	// CreateJobWithBodyWithResponse Queue a job (editor)
+	// CreateJobWithBodyWithResponse Queue a job (editor, or platform admin)
 	//
 	// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
 	//
@@ -6711,7 +6734,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/jobs (the `CreateJob` operationId).
 	CreateJobWithBodyWithResponse(ctx context.Context, params *CreateJobParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateJobResponse, error)
 
-	// CreateJobWithResponse Queue a job (editor)
+	// CreateJobWithResponse Queue a job (editor, or platform admin)
 	//
 	// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
 	//
@@ -6720,14 +6743,14 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with POST /v1/jobs (the `CreateJob` operationId).
 	CreateJobWithResponse(ctx context.Context, params *CreateJobParams, body CreateJobJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateJobResponse, error)
 
-	// GetJobWithResponse Get a job
+	// GetJobWithResponse Get a job (editor, or platform admin)
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/jobs/{id} (the `GetJob` operationId).
 	GetJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetJobResponse, error)
 
-	// GetMeWithResponse Who am I
+	// GetMeWithResponse Get the caller's account
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -6814,7 +6837,7 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with DELETE /v1/tokens/{id} (the `DeleteToken` operationId).
 	DeleteTokenWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*DeleteTokenResponse, error)
 
-	// ListTrashWithResponse List deleted items, newest deletion first
+	// ListTrashWithResponse List deleted items, newest deletion first (editor)
 	//
 	// Of every collection that the caller owns or edits, or one of them.
 	//
@@ -9302,7 +9325,7 @@ func (r UpdateUserResponse) ContentType() string {
 	return ""
 }
 
-// GetKeysWithResponse The public keys of access tokens
+// GetKeysWithResponse Get the public keys of access tokens
 //
 // A JWK set (RFC 7517). The first key signs; while keys are changed, tokens of the second are accepted too.
 //
@@ -9317,7 +9340,7 @@ func (c *ClientWithResponses) GetKeysWithResponse(ctx context.Context, reqEditor
 	return ParseGetKeysResponse(rsp)
 }
 
-// ListAuditEventsWithResponse List audit events, newest first
+// ListAuditEventsWithResponse List audit events, newest first (owner, or platform admin)
 //
 // An owner sees the trail of their collection and must give `collection_id`; a platform admin sees everything.
 //
@@ -9506,7 +9529,7 @@ func (c *ClientWithResponses) DeleteCollectionWithResponse(ctx context.Context, 
 	return ParseDeleteCollectionResponse(rsp)
 }
 
-// GetCollectionWithResponse Get a collection
+// GetCollectionWithResponse Get a collection (viewer)
 //
 // Its ETag is the version of its name and description; the counts and `my_role` may change without it.
 //
@@ -9560,9 +9583,9 @@ func (c *ClientWithResponses) UpdateCollectionWithApplicationMergePatchPlusJSONB
 	return ParseUpdateCollectionResponse(rsp)
 }
 
-// ExportNDJSONWithResponse Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+// ExportNDJSONWithResponse Export a collection's items as NDJSON (viewer)
 //
-// A stream of every item that is there from beginning to end of the export. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
+// A stream of every item that is there from beginning to end of the export, a `PortableItem` a line. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9575,10 +9598,10 @@ func (c *ClientWithResponses) ExportNDJSONWithResponse(ctx context.Context, id I
 	return ParseExportNDJSONResponse(rsp)
 }
 
-// ImportNDJSONWithBodyWithResponse Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+// ImportNDJSONWithBodyWithResponse Import items from NDJSON into a collection (editor)
 //
-// Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported. One that is there already, by
-// its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
+// Each line is a `PortableItem`. Items are committed a few hundred at a time. One that is not right is reported and left out; the others are imported.
+// One that is there already, by its `source_url` or because it was imported before, stays as it is and counts as `existing`: an import that broke off can be sent again.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9622,7 +9645,7 @@ func (c *ClientWithResponses) ImportMarkdownWithBodyWithResponse(ctx context.Con
 	return ParseImportMarkdownResponse(rsp)
 }
 
-// ListMembersWithResponse List a collection's members
+// ListMembersWithResponse List a collection's members (viewer)
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9721,7 +9744,7 @@ func (c *ClientWithResponses) UpdateMemberWithApplicationMergePatchPlusJSONBodyW
 	return ParseUpdateMemberResponse(rsp)
 }
 
-// ListTagsWithResponse List a collection's tags, by name
+// ListTagsWithResponse List a collection's tags, by name (viewer)
 //
 // Also those that no item has any more.
 //
@@ -9856,7 +9879,7 @@ func (c *ClientWithResponses) TransferCollectionWithResponse(ctx context.Context
 	return ParseTransferCollectionResponse(rsp)
 }
 
-// ListItemsWithResponse List items
+// ListItemsWithResponse List the caller's items
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -9944,7 +9967,7 @@ func (c *ClientWithResponses) DeleteItemWithResponse(ctx context.Context, id ID,
 	return ParseDeleteItemResponse(rsp)
 }
 
-// GetItemWithResponse Get an item
+// GetItemWithResponse Get an item (viewer)
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10017,7 +10040,7 @@ func (c *ClientWithResponses) RestoreItemWithResponse(ctx context.Context, id ID
 	return ParseRestoreItemResponse(rsp)
 }
 
-// ListRevisionsWithResponse List who changed what of an item and when, newest first
+// ListRevisionsWithResponse List who changed what of an item and when, newest first (viewer)
 //
 // Back to its creation, or as far as its history is known.
 //
@@ -10032,7 +10055,7 @@ func (c *ClientWithResponses) ListRevisionsWithResponse(ctx context.Context, id 
 	return ParseListRevisionsResponse(rsp)
 }
 
-// GetRevisionWithResponse Get an item as it was at a version
+// GetRevisionWithResponse Get an item as it was at a version (viewer)
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10060,7 +10083,7 @@ func (c *ClientWithResponses) RestoreRevisionWithResponse(ctx context.Context, i
 	return ParseRestoreRevisionResponse(rsp)
 }
 
-// ListJobsWithResponse List jobs, newest first
+// ListJobsWithResponse List jobs, newest first (editor, or platform admin)
 //
 // Without `collection_id`, the jobs of every collection that the caller owns or edits; for a platform admin, all jobs.
 //
@@ -10075,7 +10098,7 @@ func (c *ClientWithResponses) ListJobsWithResponse(ctx context.Context, params *
 	return ParseListJobsResponse(rsp)
 }
 
-// CreateJobWithBodyWithResponse Queue a job (editor)
+// CreateJobWithBodyWithResponse Queue a job (editor, or platform admin)
 //
 // Owners and editors of the collection may queue jobs for it; platform admins for every collection.
 //
@@ -10090,7 +10113,7 @@ func (c *ClientWithResponses) CreateJobWithBodyWithResponse(ctx context.Context,
 	return ParseCreateJobResponse(rsp)
 }
 
-// CreateJobWithResponse Queue a job (editor)
+// CreateJobWithResponse Queue a job (editor, or platform admin)
 //
 // Owners and editors of the collection may queue jobs for it; platform admins for every collection.
 //
@@ -10105,7 +10128,7 @@ func (c *ClientWithResponses) CreateJobWithResponse(ctx context.Context, params 
 	return ParseCreateJobResponse(rsp)
 }
 
-// GetJobWithResponse Get a job
+// GetJobWithResponse Get a job (editor, or platform admin)
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10118,7 +10141,7 @@ func (c *ClientWithResponses) GetJobWithResponse(ctx context.Context, id ID, req
 	return ParseGetJobResponse(rsp)
 }
 
-// GetMeWithResponse Who am I
+// GetMeWithResponse Get the caller's account
 //
 // Returns a wrapper object for the known response body format(s).
 //
@@ -10271,7 +10294,7 @@ func (c *ClientWithResponses) DeleteTokenWithResponse(ctx context.Context, id ID
 	return ParseDeleteTokenResponse(rsp)
 }
 
-// ListTrashWithResponse List deleted items, newest deletion first
+// ListTrashWithResponse List deleted items, newest deletion first (editor)
 //
 // Of every collection that the caller owns or edits, or one of them.
 //

@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,6 +28,14 @@ func TestServedSpecificationIsValid(t *testing.T) {
 			ids[operation.OperationID] = true
 			require.NotEmpty(t, operation.Summary, operation.OperationID)
 			require.NotNil(t, operation.Responses.Default(), operation.OperationID)
+			for _, parameter := range slices.Concat(item.Parameters, operation.Parameters) {
+				require.NotEmpty(t, parameter.Value.Description, "%s: %s", operation.OperationID, parameter.Value.Name)
+			}
+			for status, response := range operation.Responses.Map() {
+				for name, header := range response.Value.Headers {
+					require.NotEmpty(t, header.Value.Description, "%s %s: %s", operation.OperationID, status, name)
+				}
+			}
 			// Each described operation has a route: without a token it answers 401, or checks its input.
 			route := regexp.MustCompile(`\{[a-z_]+\}`).ReplaceAllString(path, "00000000-0000-7000-8000-000000000000")
 			want := []int{401, 415}

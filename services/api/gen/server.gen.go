@@ -308,11 +308,13 @@ type Collection struct {
 	ItemCount int64 `json:"item_count"`
 
 	// MemberCount Counted up to 10,000, which means at least that many.
-	MemberCount int64     `json:"member_count"`
-	MyRole      Role      `json:"my_role"`
-	Name        string    `json:"name"`
-	UpdatedAt   time.Time `json:"updated_at"`
-	Version     int64     `json:"version"`
+	MemberCount int64 `json:"member_count"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole    Role      `json:"my_role"`
+	Name      string    `json:"name"`
+	UpdatedAt time.Time `json:"updated_at"`
+	Version   int64     `json:"version"`
 }
 
 // CollectionCreate Examples: {"description":"Machines that compute","name":"Engines"}
@@ -405,7 +407,9 @@ type Item struct {
 	//
 	// Examples: {"language":"en","rating":5}
 	Metadata Metadata `json:"metadata"`
-	MyRole   Role     `json:"my_role"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole Role `json:"my_role"`
 
 	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState        `json:"search_state"`
@@ -468,7 +472,9 @@ type ItemSummary struct {
 	CreatedAt    time.Time          `json:"created_at"`
 	CreatedBy    openapi_types.UUID `json:"created_by"`
 	ID           openapi_types.UUID `json:"id"`
-	MyRole       Role               `json:"my_role"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole Role `json:"my_role"`
 
 	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState        `json:"search_state"`
@@ -493,7 +499,7 @@ type Job struct {
 	StartedAt   *time.Time         `json:"started_at"`
 	State       JobState           `json:"state"`
 
-	// Type A `JobType`, or `purge`, which follows the deletion of a collection.
+	// Type A `JobType`, or `purge`, which follows the deletion of a collection and which only platform admins see.
 	Type string `json:"type"`
 }
 
@@ -569,9 +575,11 @@ type Member struct {
 	CreatedAt    time.Time          `json:"created_at"`
 	DisplayName  string             `json:"display_name"`
 	Email        string             `json:"email"`
-	Role         Role               `json:"role"`
-	UpdatedAt    time.Time          `json:"updated_at"`
-	UserID       openapi_types.UUID `json:"user_id"`
+
+	// Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	Role      Role               `json:"role"`
+	UpdatedAt time.Time          `json:"updated_at"`
+	UserID    openapi_types.UUID `json:"user_id"`
 }
 
 // MemberAdd Examples: {"email":"grace@example.com","role":"editor"}
@@ -580,7 +588,9 @@ type MemberAdd struct {
 	//
 	// Examples: ada@example.com
 	Email Email `json:"email"`
-	Role  Role  `json:"role"`
+
+	// Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	Role Role `json:"role"`
 }
 
 // MemberList defines model for MemberList.
@@ -591,6 +601,7 @@ type MemberList struct {
 
 // MemberPatch Examples: {"role":"viewer"}
 type MemberPatch struct {
+	// Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 	Role Role `json:"role"`
 }
 
@@ -708,7 +719,7 @@ type RevisionList struct {
 	NextCursor *string    `json:"next_cursor"`
 }
 
-// Role defines model for Role.
+// Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 type Role string
 
 // SearchFacets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
@@ -721,8 +732,10 @@ type SearchFacets struct {
 type SearchHit struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
 	ID           openapi_types.UUID `json:"id"`
-	MyRole       Role               `json:"my_role"`
-	Score        float64            `json:"score"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole Role    `json:"my_role"`
+	Score  float64 `json:"score"`
 
 	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
 	SearchState SearchState `json:"search_state"`
@@ -740,7 +753,7 @@ type SearchResult struct {
 	// Degraded True when the search engine is away and a simpler search answered.
 	Degraded bool `json:"degraded"`
 
-	// DidYouMean Another `q` that finds something in the same collections, when this one finds nothing.
+	// DidYouMean Another `q` that finds something in the same collections, when this one finds nothing; null where there is none, and always where PostgreSQL searches.
 	DidYouMean *string `json:"did_you_mean"`
 
 	// Facets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
@@ -842,7 +855,9 @@ type TrashedItem struct {
 	DeletedAt    time.Time          `json:"deleted_at"`
 	DeletedBy    openapi_types.UUID `json:"deleted_by"`
 	ID           openapi_types.UUID `json:"id"`
-	MyRole       Role               `json:"my_role"`
+
+	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
+	MyRole Role `json:"my_role"`
 
 	// PurgedAfter It can be restored until then.
 	PurgedAfter time.Time `json:"purged_after"`
@@ -903,6 +918,7 @@ type TooManyAttempts = Problem
 
 // ListAuditEventsParams defines parameters for ListAuditEvents.
 type ListAuditEventsParams struct {
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// EntityID Only events about this item, collection, membership or job.
@@ -1001,6 +1017,7 @@ type TransferCollectionParams struct {
 
 // ListItemsParams defines parameters for ListItems.
 type ListItemsParams struct {
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Tag May be repeated; an item must have all of them.
@@ -1093,6 +1110,7 @@ type RestoreRevisionParams struct {
 
 // ListJobsParams defines parameters for ListJobs.
 type ListJobsParams struct {
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Limit The size of a page.
@@ -1125,7 +1143,9 @@ type SearchParams struct {
 	// Several `collection:` or several `author:` mean any of them. In quotes, `\"` is a quote. What has no other meaning is text: `foo:bar` is,
 	// and so are `or` and `*`. Words that are in every English text, such as `the`, are not looked for; in a phrase any word may be in their
 	// place. A collection or an e-mail that you can't see finds nothing. At most 64 words, phrases and filters.
-	Q            *string       `form:"q,omitempty" json:"q,omitempty"`
+	Q *string `form:"q,omitempty" json:"q,omitempty"`
+
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Tag May be repeated; an item must have all of them.
@@ -1150,7 +1170,9 @@ type SearchParams struct {
 // SuggestParams defines parameters for Suggest.
 type SuggestParams struct {
 	// Q What was typed so far.
-	Q            string        `form:"q" json:"q"`
+	Q string `form:"q" json:"q"`
+
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Limit How many items, and how many tags.
@@ -1177,6 +1199,7 @@ type ListTokensParams struct {
 
 // ListTrashParams defines parameters for ListTrash.
 type ListTrashParams struct {
+	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
 	// Limit The size of a page.
@@ -1403,10 +1426,10 @@ func (t *BulkOperation) UnmarshalJSON(b []byte) error {
 
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
-	// GetKeys The public keys of access tokens
+	// GetKeys Get the public keys of access tokens
 	// (GET /.well-known/jwks.json)
 	GetKeys(c *gin.Context)
-	// ListAuditEvents List audit events, newest first
+	// ListAuditEvents List audit events, newest first (owner, or platform admin)
 	// (GET /v1/audit-events)
 	ListAuditEvents(c *gin.Context, params ListAuditEventsParams)
 	// Login Log in
@@ -1430,16 +1453,16 @@ type ServerInterface interface {
 	// DeleteCollection Delete a collection and its items (owner)
 	// (DELETE /v1/collections/{id})
 	DeleteCollection(c *gin.Context, id ID, params DeleteCollectionParams)
-	// GetCollection Get a collection
+	// GetCollection Get a collection (viewer)
 	// (GET /v1/collections/{id})
 	GetCollection(c *gin.Context, id ID, params GetCollectionParams)
 	// UpdateCollection Change a collection (owner)
 	// (PATCH /v1/collections/{id})
 	UpdateCollection(c *gin.Context, id ID, params UpdateCollectionParams)
-	// ExportNDJSON Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+	// ExportNDJSON Export a collection's items as NDJSON (viewer)
 	// (GET /v1/collections/{id}/items.ndjson)
 	ExportNDJSON(c *gin.Context, id ID)
-	// ImportNDJSON Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+	// ImportNDJSON Import items from NDJSON into a collection (editor)
 	// (POST /v1/collections/{id}/items.ndjson)
 	ImportNDJSON(c *gin.Context, id ID)
 	// ExportMarkdown Export a collection's items as a zip of Markdown files with YAML front matter (viewer)
@@ -1448,7 +1471,7 @@ type ServerInterface interface {
 	// ImportMarkdown Import items from a zip of Markdown files with YAML front matter into a collection (editor)
 	// (POST /v1/collections/{id}/items.zip)
 	ImportMarkdown(c *gin.Context, id ID)
-	// ListMembers List a collection's members
+	// ListMembers List a collection's members (viewer)
 	// (GET /v1/collections/{id}/members)
 	ListMembers(c *gin.Context, id ID, params ListMembersParams)
 	// AddMember Add a member (owner)
@@ -1460,7 +1483,7 @@ type ServerInterface interface {
 	// UpdateMember Change a member's role (owner)
 	// (PATCH /v1/collections/{id}/members/{user_id})
 	UpdateMember(c *gin.Context, id ID, userID openapi_types.UUID)
-	// ListTags List a collection's tags, by name
+	// ListTags List a collection's tags, by name (viewer)
 	// (GET /v1/collections/{id}/tags)
 	ListTags(c *gin.Context, id ID, params ListTagsParams)
 	// DeleteTag Delete a tag (editor)
@@ -1475,7 +1498,7 @@ type ServerInterface interface {
 	// TransferCollection Hand a collection over to another owner (owner)
 	// (POST /v1/collections/{id}/transfer)
 	TransferCollection(c *gin.Context, id ID, params TransferCollectionParams)
-	// ListItems List items
+	// ListItems List the caller's items
 	// (GET /v1/items)
 	ListItems(c *gin.Context, params ListItemsParams)
 	// CreateItem Create an item (editor)
@@ -1487,7 +1510,7 @@ type ServerInterface interface {
 	// DeleteItem Delete an item (editor)
 	// (DELETE /v1/items/{id})
 	DeleteItem(c *gin.Context, id ID, params DeleteItemParams)
-	// GetItem Get an item
+	// GetItem Get an item (viewer)
 	// (GET /v1/items/{id})
 	GetItem(c *gin.Context, id ID, params GetItemParams)
 	// UpdateItem Change an item (editor)
@@ -1496,25 +1519,25 @@ type ServerInterface interface {
 	// RestoreItem Take an item out of the trash (editor)
 	// (POST /v1/items/{id}/restore)
 	RestoreItem(c *gin.Context, id ID, params RestoreItemParams)
-	// ListRevisions List who changed what of an item and when, newest first
+	// ListRevisions List who changed what of an item and when, newest first (viewer)
 	// (GET /v1/items/{id}/revisions)
 	ListRevisions(c *gin.Context, id ID, params ListRevisionsParams)
-	// GetRevision Get an item as it was at a version
+	// GetRevision Get an item as it was at a version (viewer)
 	// (GET /v1/items/{id}/revisions/{version})
 	GetRevision(c *gin.Context, id ID, version Version)
 	// RestoreRevision Make an item as it was at a version (editor)
 	// (POST /v1/items/{id}/revisions/{version}/restore)
 	RestoreRevision(c *gin.Context, id ID, version Version, params RestoreRevisionParams)
-	// ListJobs List jobs, newest first
+	// ListJobs List jobs, newest first (editor, or platform admin)
 	// (GET /v1/jobs)
 	ListJobs(c *gin.Context, params ListJobsParams)
-	// CreateJob Queue a job (editor)
+	// CreateJob Queue a job (editor, or platform admin)
 	// (POST /v1/jobs)
 	CreateJob(c *gin.Context, params CreateJobParams)
-	// GetJob Get a job
+	// GetJob Get a job (editor, or platform admin)
 	// (GET /v1/jobs/{id})
 	GetJob(c *gin.Context, id ID)
-	// GetMe Who am I
+	// GetMe Get the caller's account
 	// (GET /v1/me)
 	GetMe(c *gin.Context)
 	// ChangePassword Change the password
@@ -1541,7 +1564,7 @@ type ServerInterface interface {
 	// DeleteToken Delete one of the caller's API tokens, at once
 	// (DELETE /v1/tokens/{id})
 	DeleteToken(c *gin.Context, id ID)
-	// ListTrash List deleted items, newest deletion first
+	// ListTrash List deleted items, newest deletion first (editor)
 	// (GET /v1/trash)
 	ListTrash(c *gin.Context, params ListTrashParams)
 	// ListUsers List all accounts, newest first (platform admin)
@@ -5745,10 +5768,10 @@ func (response UpdateUserdefaultApplicationProblemPlusJSONResponse) VisitUpdateU
 
 // StrictServerInterface represents all server handlers.
 type StrictServerInterface interface {
-	// GetKeys The public keys of access tokens
+	// GetKeys Get the public keys of access tokens
 	// (GET /.well-known/jwks.json)
 	GetKeys(ctx context.Context, request GetKeysRequestObject) (GetKeysResponseObject, error)
-	// ListAuditEvents List audit events, newest first
+	// ListAuditEvents List audit events, newest first (owner, or platform admin)
 	// (GET /v1/audit-events)
 	ListAuditEvents(ctx context.Context, request ListAuditEventsRequestObject) (ListAuditEventsResponseObject, error)
 	// Login Log in
@@ -5772,16 +5795,16 @@ type StrictServerInterface interface {
 	// DeleteCollection Delete a collection and its items (owner)
 	// (DELETE /v1/collections/{id})
 	DeleteCollection(ctx context.Context, request DeleteCollectionRequestObject) (DeleteCollectionResponseObject, error)
-	// GetCollection Get a collection
+	// GetCollection Get a collection (viewer)
 	// (GET /v1/collections/{id})
 	GetCollection(ctx context.Context, request GetCollectionRequestObject) (GetCollectionResponseObject, error)
 	// UpdateCollection Change a collection (owner)
 	// (PATCH /v1/collections/{id})
 	UpdateCollection(ctx context.Context, request UpdateCollectionRequestObject) (UpdateCollectionResponseObject, error)
-	// ExportNDJSON Export a collection's items as NDJSON, a `PortableItem` a line, (viewer)
+	// ExportNDJSON Export a collection's items as NDJSON (viewer)
 	// (GET /v1/collections/{id}/items.ndjson)
 	ExportNDJSON(ctx context.Context, request ExportNDJSONRequestObject) (ExportNDJSONResponseObject, error)
-	// ImportNDJSON Import items from NDJSON, a `PortableItem` a line, into a collection (editor)
+	// ImportNDJSON Import items from NDJSON into a collection (editor)
 	// (POST /v1/collections/{id}/items.ndjson)
 	ImportNDJSON(ctx context.Context, request ImportNDJSONRequestObject) (ImportNDJSONResponseObject, error)
 	// ExportMarkdown Export a collection's items as a zip of Markdown files with YAML front matter (viewer)
@@ -5790,7 +5813,7 @@ type StrictServerInterface interface {
 	// ImportMarkdown Import items from a zip of Markdown files with YAML front matter into a collection (editor)
 	// (POST /v1/collections/{id}/items.zip)
 	ImportMarkdown(ctx context.Context, request ImportMarkdownRequestObject) (ImportMarkdownResponseObject, error)
-	// ListMembers List a collection's members
+	// ListMembers List a collection's members (viewer)
 	// (GET /v1/collections/{id}/members)
 	ListMembers(ctx context.Context, request ListMembersRequestObject) (ListMembersResponseObject, error)
 	// AddMember Add a member (owner)
@@ -5802,7 +5825,7 @@ type StrictServerInterface interface {
 	// UpdateMember Change a member's role (owner)
 	// (PATCH /v1/collections/{id}/members/{user_id})
 	UpdateMember(ctx context.Context, request UpdateMemberRequestObject) (UpdateMemberResponseObject, error)
-	// ListTags List a collection's tags, by name
+	// ListTags List a collection's tags, by name (viewer)
 	// (GET /v1/collections/{id}/tags)
 	ListTags(ctx context.Context, request ListTagsRequestObject) (ListTagsResponseObject, error)
 	// DeleteTag Delete a tag (editor)
@@ -5817,7 +5840,7 @@ type StrictServerInterface interface {
 	// TransferCollection Hand a collection over to another owner (owner)
 	// (POST /v1/collections/{id}/transfer)
 	TransferCollection(ctx context.Context, request TransferCollectionRequestObject) (TransferCollectionResponseObject, error)
-	// ListItems List items
+	// ListItems List the caller's items
 	// (GET /v1/items)
 	ListItems(ctx context.Context, request ListItemsRequestObject) (ListItemsResponseObject, error)
 	// CreateItem Create an item (editor)
@@ -5829,7 +5852,7 @@ type StrictServerInterface interface {
 	// DeleteItem Delete an item (editor)
 	// (DELETE /v1/items/{id})
 	DeleteItem(ctx context.Context, request DeleteItemRequestObject) (DeleteItemResponseObject, error)
-	// GetItem Get an item
+	// GetItem Get an item (viewer)
 	// (GET /v1/items/{id})
 	GetItem(ctx context.Context, request GetItemRequestObject) (GetItemResponseObject, error)
 	// UpdateItem Change an item (editor)
@@ -5838,25 +5861,25 @@ type StrictServerInterface interface {
 	// RestoreItem Take an item out of the trash (editor)
 	// (POST /v1/items/{id}/restore)
 	RestoreItem(ctx context.Context, request RestoreItemRequestObject) (RestoreItemResponseObject, error)
-	// ListRevisions List who changed what of an item and when, newest first
+	// ListRevisions List who changed what of an item and when, newest first (viewer)
 	// (GET /v1/items/{id}/revisions)
 	ListRevisions(ctx context.Context, request ListRevisionsRequestObject) (ListRevisionsResponseObject, error)
-	// GetRevision Get an item as it was at a version
+	// GetRevision Get an item as it was at a version (viewer)
 	// (GET /v1/items/{id}/revisions/{version})
 	GetRevision(ctx context.Context, request GetRevisionRequestObject) (GetRevisionResponseObject, error)
 	// RestoreRevision Make an item as it was at a version (editor)
 	// (POST /v1/items/{id}/revisions/{version}/restore)
 	RestoreRevision(ctx context.Context, request RestoreRevisionRequestObject) (RestoreRevisionResponseObject, error)
-	// ListJobs List jobs, newest first
+	// ListJobs List jobs, newest first (editor, or platform admin)
 	// (GET /v1/jobs)
 	ListJobs(ctx context.Context, request ListJobsRequestObject) (ListJobsResponseObject, error)
-	// CreateJob Queue a job (editor)
+	// CreateJob Queue a job (editor, or platform admin)
 	// (POST /v1/jobs)
 	CreateJob(ctx context.Context, request CreateJobRequestObject) (CreateJobResponseObject, error)
-	// GetJob Get a job
+	// GetJob Get a job (editor, or platform admin)
 	// (GET /v1/jobs/{id})
 	GetJob(ctx context.Context, request GetJobRequestObject) (GetJobResponseObject, error)
-	// GetMe Who am I
+	// GetMe Get the caller's account
 	// (GET /v1/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
 	// ChangePassword Change the password
@@ -5883,7 +5906,7 @@ type StrictServerInterface interface {
 	// DeleteToken Delete one of the caller's API tokens, at once
 	// (DELETE /v1/tokens/{id})
 	DeleteToken(ctx context.Context, request DeleteTokenRequestObject) (DeleteTokenResponseObject, error)
-	// ListTrash List deleted items, newest deletion first
+	// ListTrash List deleted items, newest deletion first (editor)
 	// (GET /v1/trash)
 	ListTrash(ctx context.Context, request ListTrashRequestObject) (ListTrashResponseObject, error)
 	// ListUsers List all accounts, newest first (platform admin)
