@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,6 +22,7 @@ type options struct {
 	items       int
 	scaleTo     int
 	exported    int
+	only        string
 }
 
 func main() {
@@ -42,6 +45,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.items, "items", 10_000, "items that are there when it starts")
 	flag.IntVar(&o.scaleTo, "scale", 1_000_000, "items at which the list page is measured again; 0 leaves it out")
 	flag.IntVar(&o.exported, "export", 100_000, "items of the export; 0 leaves it out")
+	flag.StringVar(&o.only, "only", "", "comma-separated measurements to run, of read, create, list, memory, export and scale; all by default")
 	flag.Parse()
 	if o.rounds < 1 || o.connections < 1 || o.items < 1_000 {
 		return errors.New("want at least 1 round, 1 connection and 1000 items")
@@ -54,10 +58,21 @@ func run(ctx context.Context) error {
 	defer platform.stop() //nolint:contextcheck // also after ctx is done
 	figures := &report{out: os.Stdout}
 	figures.begin(o)
-	for _, measure := range []func(context.Context, options, *platformBundle, *report) error{
-		measureRead, measureCreate, measureList, measureMemory, measureExport, measureScale,
+	for _, m := range []struct {
+		name    string
+		measure func(context.Context, options, *platformBundle, *report) error
+	}{
+		{"read", measureRead},
+		{"create", measureCreate},
+		{"list", measureList},
+		{"memory", measureMemory},
+		{"export", measureExport},
+		{"scale", measureScale},
 	} {
-		if err := measure(ctx, o, platform, figures); err != nil {
+		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), m.name) {
+			continue
+		}
+		if err := m.measure(ctx, o, platform, figures); err != nil {
 			return err
 		}
 	}
