@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// DefaultTimeout bounds a whole call, answer included, unless WithHTTPClient gives another client.
+// DefaultTimeout bounds a whole call, answer included, unless WithHTTPClient gives another client: as imports and exports of many items want, which
+// may take an hour. The methods without WithResponse stream their answer.
 const DefaultTimeout = 30 * time.Second
 
 // TokenSource returns the access token for one request. It is called for every request, so that it can hand out a fresh token in time.
@@ -51,12 +52,14 @@ type Error struct {
 	Foreign bool
 }
 
-// Error says the status, the problem and every field that it names.
+// Error says the status, the problem and every field that it names, each thing once.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s", e.StatusCode, e.Problem.Title)
+	said := ""
 	if e.Problem.Detail != nil {
-		fmt.Fprintf(&b, ": %s", *e.Problem.Detail)
+		said = *e.Problem.Detail
+		fmt.Fprintf(&b, ": %s", said)
 	}
 	if e.Problem.Errors != nil {
 		for _, field := range *e.Problem.Errors {
@@ -67,7 +70,9 @@ func (e *Error) Error() string {
 			case field.Parameter != nil:
 				where = *field.Parameter
 			}
-			fmt.Fprintf(&b, "; %s: %s", where, field.Message)
+			if !strings.Contains(said, field.Message) {
+				fmt.Fprintf(&b, "; %s: %s", where, field.Message)
+			}
 		}
 	}
 	return b.String()

@@ -64,6 +64,10 @@ func TestGeneratedClient(t *testing.T) {
 	require.Equal(t, "urn:atlas:problem:not-found", failure.Problem.Type)
 	require.Contains(t, failure.Error(), "no such job")
 
+	nameless, err := c.CreateCollectionWithResponse(ctx, nil, client.CollectionCreate{})
+	require.NoError(t, err)
+	require.EqualError(t, client.Check(nameless.HTTPResponse, nameless.Body), "422 The request is not valid: /name must have at least 1 character")
+
 	broken, err := client.New(b.server.URL, func(context.Context) (string, error) { return "", errors.New("no token") })
 	require.NoError(t, err)
 	_, err = broken.GetMeWithResponse(ctx)

@@ -185,7 +185,7 @@ func (s *server) write(ctx context.Context, work func(q *db.Queries) error) erro
 
 // writeTx is write for work that needs savepoints.
 func (s *server) writeTx(ctx context.Context, work func(tx pgx.Tx, q *db.Queries) error) error {
-	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return work(tx, db.New(s.join(ctx, tx))) })
+	err := postgres.InTx(ctx, s.pool, func(tx pgx.Tx) error { return work(tx, db.New(tx)) })
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func (s *server) ListItems(ctx context.Context, request gen.ListItemsRequestObje
 	if params.Cursor != nil {
 		query.After = &itempage.Position{ID: from.ID, Time: from.Time, Title: from.Text}
 	}
-	rows, err := itempage.Read(ctx, s.join(ctx, s.pool), query)
+	rows, err := itempage.Read(ctx, s.join(ctx), query)
 	if err != nil {
 		return nil, fmt.Errorf("list items: %w", err)
 	}

@@ -5,39 +5,34 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
-// connection is the pool or a transaction.
-type connection interface {
-	db.DBTX
-	SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults
-}
-
 // joined sends the look-up of the caller along with the first query, in one round trip. When the caller is refused, the query fails with that
 // answer; its result is not looked at.
 type joined struct {
-	connection
+	*pgxpool.Pool
 	server *server
 	called *call
 }
 
 // reader are the queries for an operation that may be in confirmLater.
-func (s *server) reader(ctx context.Context) *db.Queries { return db.New(s.join(ctx, s.pool)) }
+func (s *server) reader(ctx context.Context) *db.Queries { return db.New(s.join(ctx)) }
 
-// join returns a connection whose first query confirms the caller, unless that was done.
-func (s *server) join(ctx context.Context, conn connection) db.DBTX {
+// join returns the pool, so that its first query confirms the caller, unless that was done.
+func (s *server) join(ctx context.Context) db.DBTX {
 	called := callOf(ctx)
 	if called.confirm == nil {
-		return conn
+		return s.pool
 	}
-	return joined{connection: conn, server: s, called: called}
+	return joined{Pool: s.pool, server: s, called: called}
 }
 
 // first sends a query together with the look-up, and returns what is left to read: the query's own result.
 func (j joined) first(ctx context.Context, query string, args []any) (pgx.BatchResults, error) {
-	both := &companion{connection: j.connection, query: query, args: args}
+	both := &companion{Pool: j.Pool, query: query, args: args}
 	err := j.server.confirm(ctx, j.called, db.New(both))
 	if err != nil && both.results != nil {
 		_ = both.results.Close() // the caller is refused, whatever became of the query
@@ -48,7 +43,7 @@ func (j joined) first(ctx context.Context, query string, args []any) (pgx.BatchR
 // Exec implements db.DBTX.
 func (j joined) Exec(ctx context.Context, query string, args ...any) (pgconn.CommandTag, error) {
 	if j.called.confirm == nil {
-		return j.connection.Exec(ctx, query, args...)
+		return j.Pool.Exec(ctx, query, args...)
 	}
 	results, err := j.first(ctx, query, args)
 	if err != nil {
@@ -61,7 +56,7 @@ func (j joined) Exec(ctx context.Context, query string, args ...any) (pgconn.Com
 // Query implements db.DBTX.
 func (j joined) Query(ctx context.Context, query string, args ...any) (pgx.Rows, error) {
 	if j.called.confirm == nil {
-		return j.connection.Query(ctx, query, args...)
+		return j.Pool.Query(ctx, query, args...)
 	}
 	results, err := j.first(ctx, query, args)
 	if err != nil {
@@ -77,7 +72,7 @@ func (j joined) Query(ctx context.Context, query string, args ...any) (pgx.Rows,
 // QueryRow implements db.DBTX.
 func (j joined) QueryRow(ctx context.Context, query string, args ...any) pgx.Row {
 	if j.called.confirm == nil {
-		return j.connection.QueryRow(ctx, query, args...)
+		return j.Pool.QueryRow(ctx, query, args...)
 	}
 	results, err := j.first(ctx, query, args)
 	if err != nil {
@@ -88,15 +83,15 @@ func (j joined) QueryRow(ctx context.Context, query string, args ...any) pgx.Row
 
 // CopyFrom implements db.DBTX.
 func (j joined) CopyFrom(ctx context.Context, table pgx.Identifier, columns []string, rows pgx.CopyFromSource) (int64, error) {
-	if err := j.server.confirm(ctx, j.called, db.New(j.connection)); err != nil {
+	if err := j.server.confirm(ctx, j.called, db.New(j.Pool)); err != nil {
 		return 0, err
 	}
-	return j.connection.CopyFrom(ctx, table, columns, rows)
+	return j.Pool.CopyFrom(ctx, table, columns, rows)
 }
 
-// companion is a connection on which a look-up takes another query along.
+// companion is the pool, on which a look-up takes another query along.
 type companion struct {
-	connection
+	*pgxpool.Pool
 	query   string
 	args    []any
 	results pgx.BatchResults
