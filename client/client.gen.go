@@ -1826,7 +1826,7 @@ type ClientInterface interface {
 
 	// BulkItemsWithBody Create, change and delete up to 500 items (editor)
 	//
-	// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB, as any.
+	// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1835,7 +1835,7 @@ type ClientInterface interface {
 
 	// BulkItems Create, change and delete up to 500 items (editor)
 	//
-	// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB, as any.
+	// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -2789,7 +2789,7 @@ func (c *Client) CreateItem(ctx context.Context, params *CreateItemParams, body 
 
 // BulkItemsWithBody Create, change and delete up to 500 items (editor)
 //
-// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB, as any.
+// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB.
 //
 // Takes any type of body and a specified content type.
 //
@@ -2808,7 +2808,7 @@ func (c *Client) BulkItemsWithBody(ctx context.Context, params *BulkItemsParams,
 
 // BulkItems Create, change and delete up to 500 items (editor)
 //
-// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB, as any.
+// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -6623,7 +6623,7 @@ type ClientWithResponsesInterface interface {
 
 	// BulkItemsWithBodyWithResponse Create, change and delete up to 500 items (editor)
 	//
-	// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB, as any.
+	// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6632,7 +6632,7 @@ type ClientWithResponsesInterface interface {
 
 	// BulkItemsWithResponse Create, change and delete up to 500 items (editor)
 	//
-	// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB, as any.
+	// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -9924,7 +9924,7 @@ func (c *ClientWithResponses) CreateItemWithResponse(ctx context.Context, params
 
 // BulkItemsWithBodyWithResponse Create, change and delete up to 500 items (editor)
 //
-// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB, as any.
+// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -9939,7 +9939,7 @@ func (c *ClientWithResponses) BulkItemsWithBodyWithResponse(ctx context.Context,
 
 // BulkItemsWithResponse Create, change and delete up to 500 items (editor)
 //
-// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB, as any.
+// In the given order. Each operation is done on its own and has a result of its own; with `atomic` all of them are one, and the first that fails undoes the others: the answer is then its problem, which points at it. With an `Idempotency-Key`, what was done is committed together with the stored answer. The body may have 8 MiB.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //

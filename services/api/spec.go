@@ -34,7 +34,8 @@ type operation struct {
 	query    map[string]bool
 	// bodies are the schemas of the request's body by media type; none when the operation takes no body.
 	bodies map[string]*openapi3.Schema
-	// maxValues is how many values a JSON body may have.
+	// maxBody is how many bytes a JSON body may have, and maxValues how many values.
+	maxBody   int64
 	maxValues int
 	// answers are the media types of what the operation answers when it succeeds; none when there is nothing to say.
 	answers []string
@@ -79,7 +80,10 @@ func loadSpec() (*spec, error) {
 func newOperation(item *openapi3.PathItem, value *openapi3.Operation) *operation {
 	op := &operation{
 		public: value.Security != nil && len(*value.Security) == 0, pathItem: item, value: value,
-		query: make(map[string]bool), bodies: make(map[string]*openapi3.Schema), maxValues: maxValues,
+		query: make(map[string]bool), bodies: make(map[string]*openapi3.Schema), maxBody: maxBody, maxValues: maxValues,
+	}
+	if limit, ok := value.Extensions["x-max-bytes"].(float64); ok {
+		op.maxBody = int64(limit)
 	}
 	if limit, ok := value.Extensions["x-max-values"].(float64); ok {
 		op.maxValues = int(limit)

@@ -25,8 +25,9 @@ import (
 )
 
 const (
-	// maxBody holds the largest item, 1 MiB of content, with every byte escaped as \u00XX, and the rest.
-	maxBody = 8 << 20
+	// maxBody is far more than a body has, where x-max-bytes does not say otherwise: a large one takes several times its size to decode, and some
+	// operations are open to everybody. An item has 8 MiB: 1 MiB of content, with every byte escaped as \u00XX, and the rest.
+	maxBody = 256 << 10
 	// maxValues is far more than a body has, where x-max-values does not say otherwise. Without it, a few megabytes of brackets or names would take
 	// gigabytes to decode and to complain about.
 	maxValues = 1000
@@ -98,7 +99,7 @@ func (op *operation) check(c *gin.Context) error {
 		}
 		return nil
 	}
-	value, content, err := readBody(c, op.maxValues)
+	value, content, err := op.readBody(c)
 	if err != nil {
 		return err
 	}
@@ -171,9 +172,12 @@ func (op *operation) mediaType(c *gin.Context) (*openapi3.Schema, error) {
 	return schema, nil
 }
 
-// readBody reads, decodes and bounds the body, which may have so many values.
-func readBody(c *gin.Context, limit int) (value any, content []byte, err error) {
-	content, err = io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+// readBody reads, decodes and bounds the body.
+func (op *operation) readBody(c *gin.Context) (value any, content []byte, err error) {
+	if c.Request.ContentLength > op.maxBody {
+		return nil, nil, tooLarge(op.maxBody)
+	}
+	content, err = io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, op.maxBody))
 	var exceeded *http.MaxBytesError
 	switch {
 	case errors.As(err, &exceeded):
@@ -185,7 +189,7 @@ func readBody(c *gin.Context, limit int) (value any, content []byte, err error) 
 	case len(bytes.TrimSpace(content)) == 0:
 		return nil, nil, badRequest("a JSON body is required")
 	}
-	value, err = jsontext.Decode(content, limit)
+	value, err = jsontext.Decode(content, op.maxValues)
 	if err != nil {
 		return nil, nil, badRequest("the body " + err.Error())
 	}
