@@ -218,7 +218,7 @@ func countedCollection(ctx context.Context, q *db.Queries, id uuid.UUID) (db.Get
 
 // lockCollection starts a change to a collection or its members. need is the role that the caller must have; empty for any.
 func lockCollection(ctx context.Context, q *db.Queries, id uuid.UUID, need gen.Role) (db.GetCollectionRow, error) {
-	if _, err := q.LockCollection(ctx, id); missing(err) {
+	if _, err := q.LockCollection(ctx, id, caller(ctx).id()); missing(err) {
 		return db.GetCollectionRow{}, notFound(noCollection)
 	} else if err != nil {
 		return db.GetCollectionRow{}, fmt.Errorf("lock the collection: %w", err)

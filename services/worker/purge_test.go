@@ -187,7 +187,7 @@ func TestAPurgeTakesWhatWasCreatedJustBefore(t *testing.T) {
 	<-started
 	require.NoError(t, postgres.InTx(t.Context(), w.Pool, func(tx pgx.Tx) error {
 		q := db.New(tx)
-		if _, err := q.LockCollection(t.Context(), w.collection); err != nil {
+		if _, err := q.LockCollection(t.Context(), w.collection, w.User); err != nil {
 			return err
 		}
 		at := time.Now()

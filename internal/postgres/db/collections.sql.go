@@ -389,16 +389,20 @@ func (q *Queries) ListMembers(ctx context.Context, collectionID uuid.UUID, after
 }
 
 const lockCollection = `-- name: LockCollection :one
-SELECT id FROM collections WHERE id = $1 AND deleted_at IS NULL FOR NO KEY UPDATE
+SELECT c.id FROM collections c
+WHERE c.id = $1 AND c.deleted_at IS NULL
+  AND EXISTS (SELECT 1 FROM memberships m WHERE m.collection_id = c.id AND m.user_id = $2)
+FOR NO KEY UPDATE OF c
 `
 
 // First statement of every change to a collection or its members: what is read after it cannot change until the commit. It reads nothing
-// else, because a joined row would still be as it was before the wait for the lock.
-func (q *Queries) LockCollection(ctx context.Context, id uuid.UUID) (uuid.UUID, error) {
-	row := q.db.QueryRow(ctx, lockCollection, id)
-	var id_2 uuid.UUID
-	err := row.Scan(&id_2)
-	return id_2, err
+// that counts, because a joined row would still be as it was before the wait for the lock; but nobody who is no member can hold anybody up, or tell
+// by a wait that there is such a collection.
+func (q *Queries) LockCollection(ctx context.Context, iD uuid.UUID, userID uuid.UUID) (uuid.UUID, error) {
+	row := q.db.QueryRow(ctx, lockCollection, iD, userID)
+	var id uuid.UUID
+	err := row.Scan(&id)
+	return id, err
 }
 
 const removeMember = `-- name: RemoveMember :one

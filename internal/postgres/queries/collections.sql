@@ -10,8 +10,12 @@ SELECT @membership_id, created.id, created.created_by, 'owner', created.created_
 
 -- name: LockCollection :one
 -- First statement of every change to a collection or its members: what is read after it cannot change until the commit. It reads nothing
--- else, because a joined row would still be as it was before the wait for the lock.
-SELECT id FROM collections WHERE id = @id AND deleted_at IS NULL FOR NO KEY UPDATE;
+-- that counts, because a joined row would still be as it was before the wait for the lock; but nobody who is no member can hold anybody up, or tell
+-- by a wait that there is such a collection.
+SELECT c.id FROM collections c
+WHERE c.id = @id AND c.deleted_at IS NULL
+  AND EXISTS (SELECT 1 FROM memberships m WHERE m.collection_id = c.id AND m.user_id = @user_id)
+FOR NO KEY UPDATE OF c;
 
 -- name: GetCollection :one
 -- No row: it does not exist, or the user is no member.
