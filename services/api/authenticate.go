@@ -48,13 +48,21 @@ func (p principal) actor() *uuid.UUID {
 // call is one request by a principal.
 type call struct {
 	principal principal
-	// confirm looks the principal up, while that is still to be done; see joined.
-	confirm func(ctx context.Context, q *db.Queries) (principal, error)
+	// lookUp finds out whether the principal still counts. It is nil for a part of Atlas itself.
+	lookUp func(ctx context.Context, q *db.Queries) (principal, error)
+	// confirmed says that the principal was looked up for this request; see joined.
+	confirmed bool
 	// used is the API token whose use is to be recorded.
 	used *uuid.UUID
 	// collections are those that the request's events are about.
 	collections []uuid.UUID
 }
+
+// pending says that the principal is still to be looked up.
+func (c *call) pending() bool { return c.lookUp != nil && !c.confirmed }
+
+// anonymous says that not even the token tells who calls.
+func (c *call) anonymous() bool { return !c.principal.service && c.principal.id() == uuid.Nil }
 
 type callKey struct{}
 
@@ -116,12 +124,7 @@ func (s *server) authenticate(spec *spec) gin.HandlerFunc {
 			}
 			return
 		}
-		called, err := s.identify(c.Request.Context(), c.Request.Header.Values("Authorization"))
-		if err == nil {
-			err = s.countUser(c, called.principal.id())
-		} else if limited := s.countAddress(c); limited != nil {
-			err = limited
-		}
+		called, err := s.identify(c)
 		if err == nil {
 			err = called.principal.inScope(c.Request.Method)
 		}
@@ -137,8 +140,26 @@ func (s *server) authenticate(spec *spec) gin.HandlerFunc {
 	}
 }
 
-// identify finds out who a request says it comes from. What is certain is that the token is genuine; whether it still counts is left to confirm.
-func (s *server) identify(ctx context.Context, header []string) (*call, error) {
+// identify finds out who a request says it comes from, and counts it. What is certain is that the token is genuine; whether it still counts is left
+// to confirm. Who is unknown is counted before anything is looked up for them: guesses must not get through to the database without end.
+func (s *server) identify(c *gin.Context) (*call, error) {
+	called, err := s.bearer(c.Request.Header.Values("Authorization"))
+	if err != nil || called.anonymous() {
+		if limited := s.countAddress(c); limited != nil {
+			return nil, limited
+		}
+		if err == nil {
+			err = s.confirm(c.Request.Context(), called, s.queries)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return called, s.countUser(c, called.principal.id())
+}
+
+// bearer reads the token.
+func (s *server) bearer(header []string) (*call, error) {
 	if len(header) == 0 {
 		return nil, unauthenticated(challengeMissing, "send a token from POST /v1/auth/login, or one from POST /v1/tokens, as Authorization: Bearer <token>")
 	}
@@ -148,7 +169,7 @@ func (s *server) identify(ctx context.Context, header []string) (*call, error) {
 	}
 	raw = strings.TrimSpace(raw)
 	if strings.HasPrefix(raw, personalPrefix) {
-		return s.identifyPersonal(ctx, hashSecret(raw))
+		return s.personalCall(hashSecret(raw)), nil
 	}
 	claims, err := s.verifier.Verify(raw)
 	switch {
@@ -160,8 +181,8 @@ func (s *server) identify(ctx context.Context, header []string) (*call, error) {
 		return &call{principal: principal{service: true, admin: claims.Admin}}, nil
 	}
 	called := &call{principal: principal{user: db.User{ID: claims.UserID}, session: claims.SessionID}}
-	called.confirm = func(ctx context.Context, q *db.Queries) (principal, error) {
-		user, err := bearer(ctx, q, claims)
+	called.lookUp = func(ctx context.Context, q *db.Queries) (principal, error) {
+		user, err := userOf(ctx, q, claims)
 		if missing(err) || (err == nil && user.DisabledAt != nil) {
 			return principal{}, unauthenticated(challengeInvalid, "the access token's session has ended, or its account is gone or disabled")
 		}
@@ -173,8 +194,8 @@ func (s *server) identify(ctx context.Context, header []string) (*call, error) {
 	return called, nil
 }
 
-// bearer finds the user and, in the same round trip, whether the token's session goes on.
-func bearer(ctx context.Context, q *db.Queries, claims token.Claims) (db.User, error) {
+// userOf finds the user and, in the same round trip, whether the token's session goes on.
+func userOf(ctx context.Context, q *db.Queries, claims token.Claims) (db.User, error) {
 	if claims.SessionID == uuid.Nil {
 		return q.GetUser(ctx, claims.UserID)
 	}
@@ -183,15 +204,25 @@ func bearer(ctx context.Context, q *db.Queries, claims token.Claims) (db.User, e
 
 // confirm looks up the caller with q, unless that was done.
 func (s *server) confirm(ctx context.Context, called *call, q *db.Queries) error {
-	if called.confirm == nil {
+	if !called.pending() {
 		return nil
 	}
-	p, err := called.confirm(ctx, q)
+	p, err := called.lookUp(ctx, q)
 	if err != nil {
 		return err
 	}
-	called.principal, called.confirm = p, nil
+	called.principal, called.confirmed = p, true
 	return nil
+}
+
+// stillCounts looks the caller up again, for what takes long: the session may have ended meanwhile, or the API token may be gone.
+func stillCounts(ctx context.Context, q *db.Queries) error {
+	called := callOf(ctx)
+	if called.lookUp == nil {
+		return nil
+	}
+	_, err := called.lookUp(ctx, q)
+	return err
 }
 
 // confirmed lets the answer of an operation out once its caller is confirmed: whoever is refused learns that and nothing else.

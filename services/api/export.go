@@ -158,11 +158,14 @@ func flush(out *bufio.Writer, p *pace) error {
 	return nil
 }
 
-// next returns the next items, or io.EOF. The rights are checked with each batch, and once more at the end: a collection that has just been deleted must not
+// next returns the next items, or io.EOF. The caller and the rights are checked with each batch, and once more at the end: a collection that has just been deleted must not
 // look like one that ends here.
 func (x *exporter) next(ctx context.Context) ([]db.ExportItemsRow, error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
+	if err := stillCounts(ctx, x.server.queries); err != nil {
+		return nil, err
+	}
 	if len(x.sizes) == 0 && !x.ended {
 		var err error
 		if x.sizes, err = x.server.queries.ExportSizes(ctx, x.collection, x.after, transferBatch); err != nil {

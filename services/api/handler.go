@@ -86,6 +86,7 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	if err := engine.SetTrustedProxies(cfg.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("TRUSTED_PROXIES: %w", err)
 	}
+	engine.RemoteIPHeaders = []string{"X-Forwarded-For"} // no other that a proxy may let through from anybody
 	engine.RedirectTrailingSlash = false
 	engine.Use(trace, observe.middleware, s.recover, secureHeaders, s.cors.answer)
 	engine.NoRoute(func(c *gin.Context) { s.fail(c, notFound("nothing is at this path; /docs says what is where")) })

@@ -35,6 +35,9 @@ func (x *importer) writeIn(ctx context.Context, q *db.Queries) (int, error) {
 	if err := q.LockCollectionForImport(ctx, x.collection); err != nil {
 		return 0, fmt.Errorf("lock the collection: %w", err)
 	}
+	if err := stillCounts(ctx, q); err != nil {
+		return 0, err
+	}
 	if err := x.mayImport(ctx, q, x.collection); err != nil {
 		return 0, err
 	}

@@ -459,6 +459,50 @@ func TestExportAfterTheRightsEnd(t *testing.T) {
 	}
 }
 
+// TestTransferAfterTheTokenEnds: whoever has a stolen token must not go on with what they have begun.
+func TestTransferAfterTheTokenEnds(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	user := b.withPassword("ada")
+	ada := b.login(user)
+	ada.id = user.id
+	c := b.collection(&ada.account, "c")
+	id, script := b.apiToken(&ada.account, "read", "write")
+	big := portable.Item{Title: "a", Content: strings.Repeat("\n", portable.MaxContent)} // more than any buffer on the way holds
+	b.importNDJSON(&ada.account, c, strings.Repeat(toNDJSON(t, big), 24)).counts(24, 0, 0)
+	have := 24
+	for _, tt := range []struct {
+		user *account
+		end  func()
+	}{
+		{script, func() { b.call(&ada.account, "DELETE", "/v1/tokens/"+id, nil).is(204) }},
+		{&ada.account, func() { b.call(nil, "POST", "/v1/auth/logout", map[string]any{"refresh_token": ada.refresh}).is(204) }},
+	} {
+		body, imported := b.stream(tt.user, c)
+		_, err := io.WriteString(body, titles(250))
+		require.NoError(t, err)
+		have += 200
+		b.awaitItems(c, have)
+		request, err := http.NewRequestWithContext(t.Context(), "GET", b.server.URL+"/v1/collections/"+c+"/items.ndjson", nil)
+		require.NoError(t, err)
+		request.Header.Set("Authorization", "Bearer "+tt.user.token)
+		exported, err := b.server.Client().Do(request)
+		require.NoError(t, err)
+		defer exported.Body.Close()
+		require.Equal(t, 200, exported.StatusCode)
+
+		tt.end()
+
+		_, _ = io.WriteString(body, titles(250))
+		body.Close()
+		a := (<-imported).problem(401, "unauthenticated")
+		require.Contains(t, a.body["detail"], "200 items were imported")
+		b.awaitItems(c, have)
+		_, err = io.Copy(io.Discard, exported.Body)
+		require.Error(t, err)
+	}
+}
+
 // TestTransfersAreLimited keeps one user from taking all the memory.
 func TestTransfersAreLimited(t *testing.T) {
 	t.Parallel()

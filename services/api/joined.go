@@ -24,7 +24,7 @@ func (s *server) reader(ctx context.Context) *db.Queries { return db.New(s.join(
 // join returns the pool, so that its first query confirms the caller, unless that was done.
 func (s *server) join(ctx context.Context) db.DBTX {
 	called := callOf(ctx)
-	if called.confirm == nil {
+	if !called.pending() {
 		return s.pool
 	}
 	return joined{Pool: s.pool, server: s, called: called}
@@ -42,7 +42,7 @@ func (j joined) first(ctx context.Context, query string, args []any) (pgx.BatchR
 
 // Exec implements db.DBTX.
 func (j joined) Exec(ctx context.Context, query string, args ...any) (pgconn.CommandTag, error) {
-	if j.called.confirm == nil {
+	if !j.called.pending() {
 		return j.Pool.Exec(ctx, query, args...)
 	}
 	results, err := j.first(ctx, query, args)
@@ -55,7 +55,7 @@ func (j joined) Exec(ctx context.Context, query string, args ...any) (pgconn.Com
 
 // Query implements db.DBTX.
 func (j joined) Query(ctx context.Context, query string, args ...any) (pgx.Rows, error) {
-	if j.called.confirm == nil {
+	if !j.called.pending() {
 		return j.Pool.Query(ctx, query, args...)
 	}
 	results, err := j.first(ctx, query, args)
@@ -71,7 +71,7 @@ func (j joined) Query(ctx context.Context, query string, args ...any) (pgx.Rows,
 
 // QueryRow implements db.DBTX.
 func (j joined) QueryRow(ctx context.Context, query string, args ...any) pgx.Row {
-	if j.called.confirm == nil {
+	if !j.called.pending() {
 		return j.Pool.QueryRow(ctx, query, args...)
 	}
 	results, err := j.first(ctx, query, args)

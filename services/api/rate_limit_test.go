@@ -9,9 +9,11 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 	"github.com/atlas-platform/atlas/internal/token"
 	"github.com/atlas-platform/atlas/services/api"
 )
@@ -73,6 +75,43 @@ func TestQuotaOfAnAddress(t *testing.T) {
 	require.Regexp(t, `^"account";r=9;t=\d+, "address";r=99;t=\d+, "requests";r=3;t=\d+$`, a.header.Get("RateLimit"))
 	require.Equal(t, `"account";q=10;w=300, "address";q=100;w=300, "requests";q=4;w=60`, a.header.Get("RateLimit-Policy"))
 	require.Len(t, a.header.Values("RateLimit"), 1)
+}
+
+// TestGuessesDoNotReachTheDatabase: an API token that nobody knows takes a query, but no more of them than the address may make requests.
+func TestGuessesDoNotReachTheDatabase(t *testing.T) {
+	t.Parallel()
+	counter := &trips{}
+	cfg := pgtest.New(t).Config()
+	cfg.ConnConfig.Tracer = counter
+	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	b := setupWith(t, pool, nil, limited(5))
+	_, script := b.apiToken(b.account("ada"), "read")
+	before := counter.n.Load()
+	for i := range 20 {
+		guess := b.call(&account{token: fmt.Sprintf("atlas_pat_%d", i)}, "GET", "/v1/me", nil)
+		if i < 5 {
+			guess.problem(401, "unauthenticated")
+		} else {
+			guess.problem(429, "too-many-requests")
+		}
+	}
+	require.LessOrEqual(t, counter.n.Load()-before, int64(2*5), "preparing the statement counts too")
+	b.call(script, "GET", "/v1/me", nil, header("X-Forwarded-For", "192.0.2.1")).is(200)
+	b.call(script, "GET", "/v1/me", nil).is(200) // it is known by now
+}
+
+// TestOnlyTheProxysHeaderNamesTheCaller: others come from the caller as they are.
+func TestOnlyTheProxysHeaderNamesTheCaller(t *testing.T) {
+	t.Parallel()
+	b := setupWith(t, nil, nil, limited(2))
+	for i, forwarded := range []string{"", "192.0.2.1:4711", "unknown"} {
+		for _, name := range []string{"X-Real-IP", "Forwarded", "CF-Connecting-IP", "True-Client-IP"} {
+			b.call(nil, "GET", "/v1/me", nil, header(name, fmt.Sprintf("198.51.100.%d", i)), header("X-Forwarded-For", forwarded))
+		}
+		b.call(nil, "GET", "/v1/me", nil, header("X-Real-IP", "203.0.113.1"), header("X-Forwarded-For", forwarded)).problem(429, "too-many-requests")
+	}
 }
 
 // TestEveryOperationHasAQuota also sees that each answer says what is left of it.

@@ -28,11 +28,11 @@ type personalToken struct {
 	scopes []string
 }
 
-// identifyPersonal finds whose API token this is. The first time it takes a query, whose answer is kept; whether the token still counts is
-// looked up for every request.
-func (s *server) identifyPersonal(ctx context.Context, hash []byte) (*call, error) {
+// personalCall is a call with an API token. Whose it is takes a query the first time, whose answer is kept; whether the token still counts is looked
+// up for every request.
+func (s *server) personalCall(hash []byte) *call {
 	called := &call{}
-	called.confirm = func(ctx context.Context, q *db.Queries) (principal, error) {
+	called.lookUp = func(ctx context.Context, q *db.Queries) (principal, error) {
 		row, err := q.GetUserOfAPIToken(ctx, hash)
 		if missing(err) || (err == nil && row.User.DisabledAt != nil) {
 			s.personal.Delete([sha256.Size]byte(hash))
@@ -50,12 +50,8 @@ func (s *server) identifyPersonal(ctx context.Context, hash []byte) (*call, erro
 	}
 	if known, found := s.personal.Get([sha256.Size]byte(hash)); found {
 		called.principal = principal{user: db.User{ID: known.user}, personal: true, scopes: known.scopes}
-		return called, nil
 	}
-	if err := s.confirm(ctx, called, s.queries); err != nil {
-		return nil, err
-	}
-	return called, nil
+	return called
 }
 
 // recordUse notes, at most once a minute, that an API token was used.
