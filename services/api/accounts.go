@@ -18,34 +18,40 @@ import (
 // Register implements gen.StrictServerInterface.
 func (s *server) Register(ctx context.Context, request gen.RegisterRequestObject) (gen.RegisterResponseObject, error) {
 	if s.closed {
-		return nil, forbidden("registration is closed: ask a platform admin")
+		return nil, forbidden("registration is closed: ask a platform admin for an account")
 	}
-	email := account.NormalizeEmail(request.Body.Email)
-	if !account.EmailOK(email) { // what the specification lets through may become something else
-		return nil, unprocessable(pointed("/email", "must be an e-mail address"))
-	}
-	hash, err := s.hasher.Hash(ctx, request.Body.Password)
+	user, err := s.createAccount(ctx, request.Body)
 	if err != nil {
 		return nil, err
+	}
+	return gen.Register201JSONResponse(userBody(user)), nil
+}
+
+func (s *server) createAccount(ctx context.Context, input *gen.RegisterRequest) (user db.User, err error) {
+	email := account.NormalizeEmail(input.Email)
+	if !account.EmailOK(email) { // what the specification lets through may become something else
+		return user, unprocessable(pointed("/email", "must be an e-mail address"))
+	}
+	hash, err := s.hasher.Hash(ctx, input.Password)
+	if err != nil {
+		return user, err
 	}
 	id, err := newID()
 	if err != nil {
-		return nil, err
+		return user, err
 	}
 	name := ""
-	if request.Body.DisplayName != nil {
-		name = *request.Body.DisplayName
+	if input.DisplayName != nil {
+		name = *input.DisplayName
 	}
-	user, err := s.queries.CreateUser(ctx, db.CreateUserParams{
-		ID: id, Email: email, DisplayName: name, PasswordHash: hash,
-	})
+	user, err = s.queries.CreateUser(ctx, db.CreateUserParams{ID: id, Email: email, DisplayName: name, PasswordHash: hash})
 	if missing(err) {
-		return nil, conflict("email-taken", "an account with this e-mail exists already")
+		return user, conflict("email-taken", "an account with this e-mail exists already")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("create the user: %w", err)
+		return user, fmt.Errorf("create the user: %w", err)
 	}
-	return gen.Register201JSONResponse(userBody(user)), nil
+	return user, nil
 }
 
 // Login implements gen.StrictServerInterface. An unknown e-mail and a wrong password get the same answer in the same time.

@@ -85,6 +85,10 @@ func (w *world) accountRights() []right {
 		}},
 		{"deleteToken", "of somebody else", answering(404, people), someID},
 		{"listUsers", "", admins, nothing},
+		{"createUser", "", answering(201, admins), func(*account) request {
+			w.registered++
+			return request{body: object{"email": fmt.Sprintf("made%d@example.com", w.registered), "password": testPassword}}
+		}},
 		{"updateUser", "", admins, func(*account) request {
 			return request{ids: map[string]string{"id": w.guest.id}, body: object{"disabled": false}}
 		}},

@@ -46,6 +46,20 @@ func (s *server) ListUsers(ctx context.Context, request gen.ListUsersRequestObje
 	return out, err
 }
 
+// CreateUser implements gen.StrictServerInterface. It takes no Idempotency-Key: the e-mail is unique, and no hash of a request with a password is kept.
+func (s *server) CreateUser(ctx context.Context, request gen.CreateUserRequestObject) (gen.CreateUserResponseObject, error) {
+	p, err := adminOnly(ctx)
+	if err != nil {
+		return nil, err
+	}
+	user, err := s.createAccount(ctx, request.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.logger.InfoContext(ctx, "account created by a platform admin", slog.String("user_id", user.ID.String()), slog.String("admin_id", p.id().String()))
+	return gen.CreateUser201JSONResponse(accountBody(user)), nil
+}
+
 // UpdateUser implements gen.StrictServerInterface.
 func (s *server) UpdateUser(ctx context.Context, request gen.UpdateUserRequestObject) (gen.UpdateUserResponseObject, error) {
 	p, err := adminOnly(ctx)

@@ -50,6 +50,13 @@ func TestRegistrationCanBeClosed(t *testing.T) {
 	for _, email := range []string{ada.email, "eve@example.com"} {
 		b.call(nil, "POST", "/v1/auth/register", map[string]any{"email": email, "password": testPassword}).problem(403, "forbidden")
 	}
+	made := map[string]any{"email": "Eve@example.com", "password": testPassword, "display_name": "Eve"}
+	account := b.call(b.admin("admin"), "POST", "/v1/users", made).is(201)
+	require.Equal(t, false, account.body["is_admin"])
+	b.call(b.admin("another admin"), "POST", "/v1/users", made).problem(409, "email-taken")
+	b.call(ada, "POST", "/v1/users", made).problem(403, "forbidden")
+	b.call(nil, "POST", "/v1/auth/login", map[string]any{"email": "eve@example.com", "password": testPassword}).is(200)
+
 	_, err := config.LoadFrom[api.Config](map[string]string{"JWT_SIGNING_KEY_FILE": "f", "REGISTRATION": "ajar"})
 	require.ErrorContains(t, err, "REGISTRATION")
 	require.ErrorContains(t, err, "JWT_SIGNING_KEY_FILE", "a key that can't be read is named with the rest")

@@ -86,7 +86,7 @@ def prepare_body(operation, case):
     body = dict(case.body)
     if operation in ("addMember", "transferCollection") and sometimes(str(body.get("email"))):
         body["email"] = KNOWN["guests"][len(str(body.get("email"))) % len(KNOWN["guests"])]
-    if operation == "register" and sometimes(str(body.get("email"))):
+    if operation in ("register", "createUser") and sometimes(str(body.get("email"))):
         body["email"] = f"{zlib.crc32(repr(body).encode('utf-8', 'replace'))}@example.com"
     if isinstance(body.get("source_url"), str) and sometimes(body["source_url"]):  # few texts that the pattern allows are URLs
         body["source_url"] = f"https://example.com/{len(body['source_url'])}"
