@@ -86,11 +86,10 @@ const suggestItems = `-- name: SuggestItems :many
     FROM unnest($1::uuid[]) AS c (id)
     CROSS JOIN LATERAL (
         SELECT i.id, i.collection_id, i.title FROM items i
-        WHERE i.collection_id = c.id AND i.deleted_at IS NULL
-            AND lower(i.title) COLLATE "C" >= lower($2::text) COLLATE "C"
-            AND lower(i.title) COLLATE "C" < (lower($2::text) || chr(1114111)) COLLATE "C"
+        WHERE i.collection_id = c.id AND i.deleted_at IS NULL AND lower(i.title) COLLATE "C" >= lower($2::text) COLLATE "C"
         ORDER BY lower(i.title) COLLATE "C" LIMIT $3
     ) AS top
+    WHERE lower(top.title) COLLATE "C" < (lower($2::text) || chr(1114111)) COLLATE "C"
     ORDER BY top.id DESC LIMIT $4
 ) UNION ALL (
     SELECT word.id, word.collection_id, word.title, false AS begins
@@ -120,7 +119,8 @@ type SuggestItemsRow struct {
 }
 
 // Candidates for completing a title, newest first of each kind: titles that begin with the text, by their index; and a bounded number of titles
-// that the words may be in. The caller looks at each again: the search vector has stems, and no beginnings of words. An empty query is none.
+// that the words may be in. Where what begins with the text ends is asked outside the limit: with both ends, the planner thinks that few are
+// between them, and sorts what can be the whole collection. The caller looks at each again: the search vector has stems, and no beginnings of words. An empty query is none.
 func (q *Queries) SuggestItems(ctx context.Context, arg SuggestItemsParams) ([]SuggestItemsRow, error) {
 	rows, err := q.db.Query(ctx, suggestItems,
 		arg.CollectionIds,
@@ -160,9 +160,9 @@ FROM (
     CROSS JOIN LATERAL (
         SELECT g.id, g.name FROM tags g
         WHERE g.collection_id = c.id AND lower(g.name) COLLATE "C" >= lower($2::text) COLLATE "C"
-            AND lower(g.name) COLLATE "C" < (lower($2::text) || chr(1114111)) COLLATE "C"
         ORDER BY lower(g.name) COLLATE "C" LIMIT $3
     ) AS top
+    WHERE lower(top.name) COLLATE "C" < (lower($2::text) || chr(1114111)) COLLATE "C"
     LIMIT $3
 ) AS t
 CROSS JOIN LATERAL (
