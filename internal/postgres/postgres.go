@@ -5,12 +5,14 @@ package postgres
 import (
 	"context"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
@@ -85,19 +87,47 @@ func Migrate(ctx context.Context, url string, logger *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
 	}
-	results, err := provider.Up(ctx)
+	applied, err := up(ctx, provider, logger)
 	if err != nil {
 		return fmt.Errorf("migrate the database: %w", err)
-	}
-	for _, r := range results {
-		logger.InfoContext(ctx, "migration applied", "migration", r.Source.Path, "duration", r.Duration)
 	}
 	version, err := provider.GetDBVersion(ctx)
 	if err != nil {
 		return fmt.Errorf("read the schema version: %w", err)
 	}
-	logger.InfoContext(ctx, "the schema is up to date", "version", version, "applied", len(results))
+	logger.InfoContext(ctx, "the schema is up to date", "version", version, "applied", applied)
 	return nil
+}
+
+// A migration that would keep others waiting gives up soon and is tried again, for as long as a backup may take that is in its way.
+const (
+	migrationPause    = 2 * time.Second
+	migrationPatience = 15 * time.Minute
+)
+
+// up applies what is missing and returns how many migrations that was.
+func up(ctx context.Context, provider *goose.Provider, logger *slog.Logger) (applied int, err error) {
+	for end := time.Now().Add(migrationPatience); ; {
+		results, err := provider.Up(ctx)
+		var partial *goose.PartialError
+		if errors.As(err, &partial) {
+			results = partial.Applied
+		}
+		for _, r := range results {
+			logger.InfoContext(ctx, "migration applied", "migration", r.Source.Path, "duration", r.Duration)
+		}
+		applied += len(results)
+		var refused *pgconn.PgError
+		if !errors.As(err, &refused) || refused.Code != "55P03" || time.Now().After(end) { // lock_not_available
+			return applied, err //nolint:wrapcheck // the caller says what was done
+		}
+		logger.WarnContext(ctx, "a migration waits for long transactions of others to end", "error", err)
+		select {
+		case <-ctx.Done():
+			return applied, err //nolint:wrapcheck // as above
+		case <-time.After(migrationPause):
+		}
+	}
 }
 
 // Beginner starts a transaction: a pool or a connection.

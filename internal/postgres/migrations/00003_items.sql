@@ -1,5 +1,8 @@
 -- +goose Up
 
+-- Whoever reads or writes items waits behind this migration while it waits for them: not for long, then it is tried again.
+SET LOCAL lock_timeout = '3s';
+
 -- metadata is the caller's own JSON object. source_key is the SHA-256 of the canonical source_url: what makes it unique within a collection.
 -- Rows that the version before writes have none, and are not compared with others.
 ALTER TABLE items
