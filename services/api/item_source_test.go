@@ -195,3 +195,19 @@ func (b *testBundle) count(eventType event.Type) int {
 	}
 	return count
 }
+
+// TestSourceThatTheVersionBeforeChanged: it writes source_url and knows nothing of source_key.
+func TestSourceThatTheVersionBeforeChanged(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	ada := b.account("ada")
+	collection := b.collection(ada, "c")
+	first := b.call(ada, "POST", "/v1/items", withSource(collection, "http://a.b/1")).is(201).id()
+	_, err := b.pool.Exec(t.Context(), "UPDATE items SET source_url = 'http://a.b/2', version = version + 1 WHERE id = $1", first)
+	require.NoError(t, err)
+	second := b.call(ada, "POST", "/v1/items", withSource(collection, "http://a.b/1")).is(201).id()
+	require.NotEqual(t, first, second, "the first one has another source by now")
+	b.call(ada, "PATCH", "/v1/items/"+first, object{"source_url": "http://a.b/1"}).problem(409, "source-exists")
+	b.call(ada, "PATCH", "/v1/items/"+first, object{"source_url": "http://a.b/3"}).is(200)
+	b.call(ada, "POST", "/v1/items", withSource(collection, "http://a.b/3")).is(200)
+}

@@ -9,6 +9,19 @@ ALTER TABLE items
     ADD COLUMN metadata   jsonb NOT NULL DEFAULT '{}',
     ADD COLUMN source_key bytea;
 
+-- The version before changes source_url and knows nothing of its key: the item must not be found by a source that it does not have any more.
+-- +goose StatementBegin
+CREATE FUNCTION items_forget_source_key() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE items SET source_key = NULL WHERE id = NEW.id;
+    RETURN NULL;
+END
+$$;
+-- +goose StatementEnd
+CREATE TRIGGER items_source_without_key AFTER UPDATE OF source_url ON items FOR EACH ROW
+    WHEN (NEW.source_key = OLD.source_key AND NEW.source_url IS DISTINCT FROM OLD.source_url)
+    EXECUTE FUNCTION items_forget_source_key();
+
 -- What each change of an item replaced: `before` holds the former value of every field in changed_fields. So a new item costs nothing, and a
 -- change costs what it changed. The state at a version follows from the current one; it is known while the rows since then are complete.
 CREATE TABLE item_revisions (
@@ -37,4 +50,6 @@ CREATE INDEX idempotency_keys_created_at_idx ON idempotency_keys (created_at);
 
 -- +goose Down
 DROP TABLE idempotency_keys, item_revisions;
+DROP TRIGGER items_source_without_key ON items;
+DROP FUNCTION items_forget_source_key;
 ALTER TABLE items DROP COLUMN source_key, DROP COLUMN metadata;
