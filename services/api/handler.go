@@ -54,7 +54,8 @@ type server struct {
 	waits      waits
 	// portableItem is the schema that imported items are checked against.
 	portableItem *openapi3.Schema
-	transfers    transferSlots
+	transfers    *slots
+	largeBodies  *slots
 }
 
 var _ gen.StrictServerInterface = (*server)(nil)
@@ -143,10 +144,11 @@ func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*serve
 		public[i] = token.PublicKey(key)
 	}
 	s := &server{
-		logger:   deps.Logger,
-		pool:     deps.Pool,
-		queries:  db.New(deps.Pool),
-		searcher: deps.Searcher,
+		logger:    deps.Logger,
+		pool:      deps.Pool,
+		queries:   db.New(deps.Pool),
+		searcher:  deps.Searcher,
+		transfers: newSlots(maxTransfers, maxOwnTransfers), largeBodies: newSlots(maxLargeBodies, maxOwnLargeBodies),
 		hasher:   password.NewHasher(password.Minimum, runtime.GOMAXPROCS(0)),
 		issuer:   token.NewIssuer(keys[0], cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, deps.Clock),
 		verifier: token.NewCache(token.NewVerifier(cfg.Issuer, cfg.Audience, deps.Clock, public...), deps.Clock),

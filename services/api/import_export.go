@@ -7,11 +7,9 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/portable"
 )
@@ -37,47 +35,18 @@ func isTransfer(c *gin.Context) bool {
 	return strings.HasSuffix(c.FullPath(), "/items.ndjson") || strings.HasSuffix(c.FullPath(), "/items.zip")
 }
 
-// transferSlots counts the imports and exports that are going on.
-type transferSlots struct {
-	mu    sync.Mutex
-	total int
-	users map[uuid.UUID]int
-}
-
-func (t *transferSlots) enter(user uuid.UUID) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.users[user] >= maxOwnTransfers:
-		return tooManyTransfers()
-	case t.total >= maxTransfers:
-		return unavailable("too many imports and exports are going on: try again when one has ended")
-	}
-	if t.users == nil {
-		t.users = make(map[uuid.UUID]int)
-	}
-	t.total++
-	t.users[user]++
-	return nil
-}
-
-func (t *transferSlots) leave(user uuid.UUID) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.total--
-	if t.users[user]--; t.users[user] == 0 {
-		delete(t.users, user)
-	}
-}
-
 // limitTransfers keeps imports and exports from taking all memory, whoever asks for them.
 func (s *server) limitTransfers(c *gin.Context) {
 	if !isTransfer(c) || c.Request.Method == http.MethodHead {
 		return
 	}
 	user := caller(c.Request.Context()).id()
-	if err := s.transfers.enter(user); err != nil {
-		s.fail(c, err)
+	switch own, all := s.transfers.try(user); {
+	case own:
+		s.fail(c, tooManyTransfers())
+		return
+	case all:
+		s.fail(c, unavailable("too many imports and exports are going on: try again when one has ended"))
 		return
 	}
 	defer s.transfers.leave(user)

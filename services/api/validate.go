@@ -68,13 +68,24 @@ func (s *server) validate(spec *spec) gin.HandlerFunc {
 			s.fail(c, fmt.Errorf("the specification has no %s %s", c.Request.Method, c.FullPath()))
 			return
 		}
-		if err := op.check(c); err != nil {
-			s.fail(c, err)
+		user, admitted := caller(c.Request.Context()).id(), false
+		err := op.check(c, func() error {
+			err := s.largeBodies.enter(c.Request.Context(), user)
+			admitted = err == nil
+			return err
+		})
+		if admitted {
+			defer s.largeBodies.leave(user)
 		}
+		if err != nil {
+			s.fail(c, err)
+			return
+		}
+		c.Next() // here, so that a large body counts until it is answered
 	}
 }
 
-func (op *operation) check(c *gin.Context) error {
+func (op *operation) check(c *gin.Context, admit func() error) error {
 	if err := op.accepted(c); err != nil {
 		return err
 	}
@@ -99,7 +110,7 @@ func (op *operation) check(c *gin.Context) error {
 		}
 		return nil
 	}
-	value, content, err := op.readBody(c)
+	value, content, err := op.readBody(c, admit)
 	if err != nil {
 		return err
 	}
@@ -172,14 +183,30 @@ func (op *operation) mediaType(c *gin.Context) (*openapi3.Schema, error) {
 	return schema, nil
 }
 
+// readAll reads a body that admit has to let in once it turns out to be large.
+func readAll(body io.Reader, admit func() error) ([]byte, error) {
+	content, err := io.ReadAll(io.LimitReader(body, maxBody))
+	if err != nil || len(content) < maxBody {
+		return content, err
+	}
+	if err := admit(); err != nil {
+		return nil, err
+	}
+	rest, err := io.ReadAll(body)
+	return append(content, rest...), err
+}
+
 // readBody reads, decodes and bounds the body.
-func (op *operation) readBody(c *gin.Context) (value any, content []byte, err error) {
+func (op *operation) readBody(c *gin.Context, admit func() error) (value any, content []byte, err error) {
 	if c.Request.ContentLength > op.maxBody {
 		return nil, nil, tooLarge(op.maxBody)
 	}
-	content, err = io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, op.maxBody))
+	content, err = readAll(http.MaxBytesReader(c.Writer, c.Request.Body, op.maxBody), admit)
+	var refused *problem
 	var exceeded *http.MaxBytesError
 	switch {
+	case errors.As(err, &refused):
+		return nil, nil, err
 	case errors.As(err, &exceeded):
 		return nil, nil, tooLarge(exceeded.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
