@@ -81,7 +81,7 @@ func TestEnsureCreatesAndCorrectsDrift(t *testing.T) {
 	}
 
 	params.Shards = 2
-	require.Contains(t, settle(t, admin, alias, params), "another number of shards")
+	require.Contains(t, settle(t, admin, alias, params), "number of shards than asked for")
 }
 
 func TestAliasTakenByAnIndexIsStalled(t *testing.T) {

@@ -75,7 +75,10 @@ func describe(alias string, def elastic.IndexDefinition, state elastic.IndexStat
 	text := fmt.Sprintf("alias %s leads to %s", alias, strings.Join(names, ", "))
 	for _, name := range names {
 		if hash := state.DefinitionHashes[name]; hash != def.Hash {
-			return text + "; " + name + " has an older mapping or another number of shards, which stay until it is rebuilt"
+			// Neither a mapping nor the ranking of an index that has items can be changed, and the rebuilding is left to people.
+			return fmt.Sprintf(
+				"%s; %s has another mapping, ranking or number of shards than asked for, until it is rebuilt as %s-%s-<time> (docs/search.md, Rebuild the index)",
+				text, name, alias, def.Hash[:8])
 		}
 	}
 	return text

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// The scripted similarities are BM25 without what it takes from the whole index: how many documents have a word, and how long they are on average.
+// Scores would tell a caller about items that are not theirs (docs/decisions/0014).
+//
 //go:embed index/items.json
 var indexFiles embed.FS
 

@@ -24,13 +24,22 @@ type world struct {
 	searcher search.Searcher
 	// publish makes everything seeded so far searchable.
 	publish func(t *testing.T, items ...uuid.UUID)
+	// compact makes the engine forget what was deleted or replaced.
+	compact func(t *testing.T)
 }
 
 func TestPostgresConforms(t *testing.T) {
 	t.Parallel()
 	conformance(t, func(t *testing.T) world {
 		pool := pgtest.New(t)
-		return world{Seed: indexingtest.NewSeed(t, pool), searcher: search.NewPostgres(pool), publish: func(*testing.T, ...uuid.UUID) {}}
+		return world{
+			Seed: indexingtest.NewSeed(t, pool), searcher: search.NewPostgres(pool), publish: func(*testing.T, ...uuid.UUID) {},
+			compact: func(t *testing.T) {
+				t.Helper()
+				_, err := pool.Exec(t.Context(), "VACUUM ANALYZE items")
+				require.NoError(t, err)
+			},
+		}
 	})
 }
 
@@ -63,6 +72,10 @@ func worldOn(t *testing.T, es *elasticsearch.Client, alias string) world {
 			require.Empty(t, rejected)
 			indexingtest.Refresh(t, es, alias)
 		},
+		compact: func(t *testing.T) {
+			t.Helper()
+			indexingtest.Merge(t, es, alias)
+		},
 	}
 }
 
@@ -75,6 +88,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 	sortConforms(t, setup)
 	suggestConforms(t, setup)
 	freshConforms(t, setup)
+	foreignConforms(t, setup)
 
 	t.Run("finds words in title and content, stemmed", func(t *testing.T) {
 		t.Parallel()

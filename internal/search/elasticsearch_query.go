@@ -67,9 +67,10 @@ func esSort(q Query, after position) (order, values []any) {
 	}
 }
 
-// esNeedle looks for a word or phrase in title or content. The stemmed fields find, the exact ones lift what matches to the letter.
+// esNeedle looks for a word or phrase in title or content. The stemmed fields find, the exact ones lift what matches to the letter: the best field
+// counts, and without a larger weight an exact one, which has no word more often, would never be it.
 func esNeedle(n query.Needle) object {
-	match := object{"type": "phrase", "query": n.Text, "fields": []string{"title^3", "title.exact^3", "content", "content.exact"}, "zero_terms_query": "all"}
+	match := object{"type": "phrase", "query": n.Text, "fields": []string{"title^3", "title.exact^4.5", "content", "content.exact^1.5"}, "zero_terms_query": "all"}
 	if n.Not {
 		match["zero_terms_query"] = "none"
 	}

@@ -75,6 +75,13 @@ func Refresh(t testing.TB, es *elasticsearch.Client, alias string) {
 	do(t, es, http.MethodPost, "/"+alias+"/_refresh")
 }
 
+// Merge makes one segment of what is behind the alias, without what was deleted or replaced.
+func Merge(t testing.TB, es *elasticsearch.Client, alias string) {
+	t.Helper()
+	do(t, es, http.MethodPost, "/"+alias+"/_forcemerge?max_num_segments=1")
+	Refresh(t, es, alias)
+}
+
 func do(t testing.TB, es *elasticsearch.Client, method, path string) {
 	t.Helper()
 	ctx, cancel := limited(t)
