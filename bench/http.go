@@ -1,108 +1,195 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"runtime"
 	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
-// httpConn is one kept-alive HTTP/1.1 connection that sends prepared bytes and looks at the status only. net/http's client would take as much of
-// the processors as the server that is measured.
-type httpConn struct {
+// source is what one kept-alive connection sends: prepared requests, all to be answered with one status.
+type source struct {
 	address string
-	conn    net.Conn
-	reader  *bufio.Reader
-	body    bytes.Buffer
+	want    int
+	next    func() []byte
 }
 
-func (c *httpConn) do(ctx context.Context, request []byte, want int) error {
-	if c.conn == nil {
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", c.address)
+// exchange has one request under way on each connection for a while, as wrk does: a thread per processor, each waiting for its share of the
+// connections. net/http's client, or a goroutine per connection, would take as much of the processors as the server that is measured.
+func exchange(ctx context.Context, length time.Duration, sources []source) (result, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	threads := min(runtime.NumCPU(), len(sources))
+	latencies := make([][]time.Duration, threads)
+	var group sync.WaitGroup
+	begin := time.Now()
+	for i := range threads {
+		group.Go(func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			var share []source
+			for n := i; n < len(sources); n += threads {
+				share = append(share, sources[n])
+			}
+			t := &httpThread{}
+			defer t.close()
+			if err := t.run(ctx, begin.Add(length), share); err != nil {
+				cancel(err)
+			}
+			latencies[i] = t.latencies
+		})
+	}
+	group.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return result{}, err
+	}
+	return summarize(latencies, time.Since(begin))
+}
+
+// httpThread serves its connections one after the other, whenever an answer has come.
+type httpThread struct {
+	poll      int
+	conns     map[int32]*httpConn
+	latencies []time.Duration
+}
+
+func (t *httpThread) run(ctx context.Context, until time.Time, sources []source) (err error) {
+	if t.poll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return fmt.Errorf("make an epoll: %w", err)
+	}
+	t.conns = make(map[int32]*httpConn, len(sources))
+	for _, s := range sources {
+		c, err := dial(s)
 		if err != nil {
-			return fmt.Errorf("connect: %w", err)
+			return err
 		}
-		c.conn, c.reader = conn, bufio.NewReaderSize(conn, 32<<10)
+		t.conns[int32(c.fd)] = c                                        //nolint:gosec // file descriptors are small
+		event := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(c.fd)} //nolint:gosec // file descriptors are small
+		if err := unix.EpollCtl(t.poll, unix.EPOLL_CTL_ADD, c.fd, &event); err != nil {
+			return fmt.Errorf("watch a connection: %w", err)
+		}
+		if err := c.send(); err != nil {
+			return err
+		}
 	}
-	if _, err := c.conn.Write(request); err != nil {
-		return fmt.Errorf("send: %w", err)
+	events := make([]unix.EpollEvent, len(sources))
+	for ctx.Err() == nil {
+		n, err := unix.EpollWait(t.poll, events, 100)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("wait for answers: %w", err)
+		}
+		for _, event := range events[:max(n, 0)] {
+			c := t.conns[event.Fd]
+			whole, err := c.receive()
+			if err != nil {
+				return err
+			}
+			if !whole {
+				continue
+			}
+			now := time.Now()
+			t.latencies = append(t.latencies, now.Sub(c.sent))
+			if now.After(until) {
+				return nil
+			}
+			if err := c.send(); err != nil {
+				return err
+			}
+		}
 	}
-	status, err := c.receive()
+	return ctx.Err()
+}
+
+func (t *httpThread) close() {
+	for _, c := range t.conns {
+		_ = unix.Close(c.fd)
+	}
+	if t.poll > 0 {
+		_ = unix.Close(t.poll)
+	}
+}
+
+// httpConn is one kept-alive HTTP/1.1 connection. It reads the status and the length of an answer, and no more.
+type httpConn struct {
+	source
+	fd     int
+	sent   time.Time
+	buffer []byte
+	filled int
+}
+
+func dial(s source) (*httpConn, error) {
+	address, err := net.ResolveTCPAddr("tcp4", s.address)
 	if err != nil {
-		return fmt.Errorf("receive: %w", err)
+		return nil, fmt.Errorf("resolve %s: %w", s.address, err)
 	}
-	if status != want {
-		return fmt.Errorf("status %d, want %d: %s", status, want, c.body.Bytes())
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("make a socket: %w", err)
+	}
+	if err := errors.Join(
+		unix.Connect(fd, &unix.SockaddrInet4{Port: address.Port, Addr: [4]byte(address.IP.To4())}),
+		unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1),
+	); err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("connect to %s: %w", s.address, err)
+	}
+	return &httpConn{source: s, fd: fd, buffer: make([]byte, 16<<10)}, nil
+}
+
+func (c *httpConn) send() error {
+	c.sent, c.filled = time.Now(), 0
+	for request := c.next(); len(request) > 0; {
+		n, err := unix.Write(c.fd, request)
+		if err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+		request = request[n:]
 	}
 	return nil
 }
 
-var errHeader = errors.New("the answer's header is not HTTP/1.1's")
-
-// receive reads one answer and keeps its body until the next.
-func (c *httpConn) receive() (status int, err error) {
-	line, err := c.reader.ReadSlice('\n')
-	if err != nil {
-		return 0, err
+// receive reads what has come, and tells whether that is the whole answer.
+func (c *httpConn) receive() (whole bool, err error) {
+	if c.filled == len(c.buffer) {
+		c.buffer = append(c.buffer, make([]byte, len(c.buffer))...)
 	}
-	if len(line) < 12 {
-		return 0, errHeader
+	n, err := unix.Read(c.fd, c.buffer[c.filled:])
+	if err != nil || n == 0 {
+		return false, fmt.Errorf("the connection broke: %w", errors.Join(err, net.ErrClosed))
 	}
-	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, errHeader
+	c.filled += n
+	header, body, found := bytes.Cut(c.buffer[:c.filled], []byte("\r\n\r\n"))
+	if !found || !complete(header, body) {
+		return false, nil
 	}
-	length, chunked := 0, false
-	for {
-		line, err := c.reader.ReadSlice('\n')
-		if err != nil {
-			return 0, err
-		}
-		line = bytes.TrimRight(line, "\r\n")
-		if len(line) == 0 {
-			break
-		}
-		name, value, _ := bytes.Cut(line, []byte(":"))
-		switch value = bytes.TrimSpace(value); {
-		case bytes.EqualFold(name, []byte("Content-Length")):
-			if length, err = strconv.Atoi(string(value)); err != nil {
-				return 0, errHeader
-			}
-		case bytes.EqualFold(name, []byte("Transfer-Encoding")):
-			chunked = true
-		}
+	if len(header) < 12 || string(header[9:12]) != strconv.Itoa(c.want) {
+		return false, fmt.Errorf("want status %d: %s\n%s", c.want, header, body)
 	}
-	c.body.Reset()
-	if !chunked {
-		_, err := io.CopyN(&c.body, c.reader, int64(length))
-		return status, err
-	}
-	return status, c.chunks()
+	return true, nil
 }
 
-func (c *httpConn) chunks() error {
-	for {
-		line, err := c.reader.ReadSlice('\n')
-		if err != nil {
-			return err
-		}
-		size, err := strconv.ParseInt(string(bytes.TrimRight(line, "\r\n")), 16, 64)
-		if err != nil {
-			return errHeader
-		}
-		if _, err := io.CopyN(&c.body, c.reader, size); err != nil {
-			return err
-		}
-		if _, err := c.reader.Discard(2); err != nil {
-			return err
-		}
-		if size == 0 {
-			return nil
-		}
+var contentLength = []byte("\r\nContent-Length: ")
+
+// complete tells whether a body is all there. One in chunks is JSON, which can't have a line feed that looks like the last chunk.
+func complete(header, body []byte) bool {
+	at := bytes.Index(header, contentLength)
+	if at < 0 {
+		at = bytes.Index(header, bytes.ToLower(contentLength))
 	}
+	if at < 0 {
+		return bytes.HasSuffix(body, []byte("0\r\n\r\n"))
+	}
+	digits, _, _ := bytes.Cut(header[at+len(contentLength):], []byte("\r\n"))
+	length, err := strconv.Atoi(string(digits))
+	return err == nil && len(body) >= length
 }
 
 // get is a prepared GET request.

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -24,21 +25,9 @@ import (
 
 const itemBytes = 1000
 
-// workers makes one operation per connection.
-func workers(n int, make func() operation) []operation {
-	out := []operation{}
-	for range n {
-		out = append(out, make())
-	}
-	return out
-}
-
-// requests is a worker that sends what next prepares.
-func (p *platformBundle) requests(address string, want int, next func() []byte) func() operation {
-	return func() operation {
-		conn := &httpConn{address: address}
-		return func(ctx context.Context) error { return conn.do(ctx, next(), want) }
-	}
+// to is a source of requests to the API.
+func (p *platformBundle) to(want int, next func() []byte) source {
+	return source{p.address, want, next}
 }
 
 func (p *platformBundle) anyItem() uuid.UUID {
@@ -47,25 +36,22 @@ func (p *platformBundle) anyItem() uuid.UUID {
 
 func measureRead(ctx context.Context, o options, p *platformBundle, r *report) error {
 	q := db.New(p.own)
-	bare := func() operation {
-		return func(ctx context.Context) error {
-			_, err := q.GetItem(ctx, p.user, p.anyItem())
-			return err
-		}
-	}
-	atlas := p.requests(p.address, http.StatusOK, func() []byte { return get("/v1/items/"+p.anyItem().String(), p.accessToken) })
-	return r.compare(ctx, o, "GET /v1/items/{id}", "bare pgx", 0.5, bare, atlas)
+	bare := loop("bare pgx", func(ctx context.Context) error {
+		_, err := q.GetItem(ctx, p.user, p.anyItem())
+		return err
+	})
+	atlas := requests("GET /v1/items/{id}", p.to(http.StatusOK, func() []byte { return get("/v1/items/"+p.anyItem().String(), p.accessToken) }))
+	return r.compare(ctx, o, 0.5, atlas, bare)
 }
 
 func measureCreate(ctx context.Context, o options, p *platformBundle, r *report) error {
-	bare := func() operation { return bareCreate(p) }
-	atlas := p.requests(p.address, http.StatusCreated, func() []byte {
+	atlas := requests("POST /v1/items", p.to(http.StatusCreated, func() []byte {
 		body, _ := json.Marshal(map[string]any{ // strings and UUIDs: always encodable
 			"collection_id": p.collection, "title": "A new item", "content": content(), "tags": threeTags(),
 		})
 		return post("/v1/items", p.accessToken, body)
-	})
-	return r.compare(ctx, o, "POST /v1/items", "bare pgx, one statement", 0.55, bare, atlas)
+	}))
+	return r.compare(ctx, o, 0.55, atlas, loop("bare pgx, one statement", bareCreate(p)))
 }
 
 func threeTags() []string {
@@ -78,7 +64,7 @@ func content() string {
 }
 
 // bareCreate is what has to be in a transaction: rights, item, tags and event, in one statement.
-func bareCreate(p *platformBundle) operation {
+func bareCreate(p *platformBundle) func(ctx context.Context) error {
 	const statement = `WITH target AS (
 			SELECT c.id FROM collections c JOIN memberships m ON m.collection_id = c.id AND m.user_id = $2
 			WHERE c.id = $3 AND c.deleted_at IS NULL AND m.role IN ('owner', 'editor') FOR SHARE OF c
@@ -110,17 +96,17 @@ func bareCreate(p *platformBundle) operation {
 // measureList compares with the rival: the ceiling is another stack.
 func measureList(ctx context.Context, o options, p *platformBundle, r *report) error {
 	path := "/v1/items?limit=20&collection_id=" + p.collection.String()
-	atlas := p.requests(p.address, http.StatusOK, func() []byte { return get(path, p.accessToken) })
+	atlas := requests("GET /v1/items (20)", p.to(http.StatusOK, func() []byte { return get(path, p.accessToken) }))
 	if o.python == "" {
 		r.note("GET /v1/items: no rival without --python")
-		return r.compare(ctx, o, "GET /v1/items (20)", "", 0, nil, atlas)
+		return r.compare(ctx, o, 0, atlas)
 	}
 	address, rivalToken, err := p.startRival(ctx, o.python)
 	if err != nil {
 		return err
 	}
-	rival := p.requests(address, http.StatusOK, func() []byte { return get(path, rivalToken) })
-	return r.compare(ctx, o, "GET /v1/items (20)", "FastAPI, asyncpg, 2 workers", 3, rival, atlas)
+	rival := requests("FastAPI, asyncpg, 2 workers", source{address, http.StatusOK, func() []byte { return get(path, rivalToken) }})
+	return r.compare(ctx, o, 3, atlas, rival)
 }
 
 func (p *platformBundle) startRival(ctx context.Context, python string) (address, token string, err error) {
@@ -140,14 +126,19 @@ func (p *platformBundle) startRival(ctx context.Context, python string) (address
 	if err := waitFor(ctx, "http://"+address+"/token"); err != nil {
 		return "", "", err
 	}
-	conn := &httpConn{address: address}
-	if err := conn.do(ctx, get("/token", ""), http.StatusOK); err != nil {
-		return "", "", err
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+"/token", nil)
+	if err != nil {
+		return "", "", fmt.Errorf("make a request: %w", err)
 	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", "", fmt.Errorf("ask the rival for a token: %w", err)
+	}
+	defer answer.Body.Close()
 	var body struct {
 		Token string `json:"token"`
 	}
-	if err := json.Unmarshal(conn.body.Bytes(), &body); err != nil {
+	if err := json.NewDecoder(answer.Body).Decode(&body); err != nil {
 		return "", "", fmt.Errorf("decode the rival's token: %w", err)
 	}
 	return address, body.Token, nil
@@ -155,20 +146,18 @@ func (p *platformBundle) startRival(ctx context.Context, python string) (address
 
 // measureMemory keeps the API busy with everything at once and reports its largest resident set.
 func measureMemory(ctx context.Context, o options, p *platformBundle, r *report) error {
-	pages := p.requests(p.address, http.StatusOK, func() []byte { return get("/v1/items?limit=100", p.accessToken) })
-	reads := p.requests(p.address, http.StatusOK, func() []byte { return get("/v1/items/"+p.anyItem().String(), p.accessToken) })
-	searches := p.requests(p.address, http.StatusOK, func() []byte { return get("/v1/search?facets=tags&q=lorem", p.accessToken) })
 	large, err := json.Marshal(map[string]any{"collection_id": p.collection, "title": "A large item", "content": strings.Repeat("large text ", 20_000)})
 	if err != nil {
 		return fmt.Errorf("encode a large item: %w", err)
 	}
-	writes := p.requests(p.address, http.StatusCreated, func() []byte { return post("/v1/items", p.accessToken, large) })
-	var busy []operation
-	for _, kind := range []func() operation{pages, reads, searches, writes} {
-		busy = append(busy, workers(o.connections/4+1, kind)...)
-	}
+	busy := slices.Repeat([]source{
+		p.to(http.StatusOK, func() []byte { return get("/v1/items?limit=100", p.accessToken) }),
+		p.to(http.StatusOK, func() []byte { return get("/v1/items/"+p.anyItem().String(), p.accessToken) }),
+		p.to(http.StatusOK, func() []byte { return get("/v1/search?facets=tags&q=lorem", p.accessToken) }),
+		p.to(http.StatusCreated, func() []byte { return post("/v1/items", p.accessToken, large) }),
+	}, o.connections/4+1)
 	peak, err := watchMemory(p.process.Process.Pid, func() error {
-		_, err := load(ctx, 4*o.length, busy)
+		_, err := exchange(ctx, 4*o.length, busy)
 		return err
 	})
 	if err != nil {
@@ -295,12 +284,11 @@ func measureScale(ctx context.Context, o options, p *platformBundle, r *report) 
 		}
 		for i, path := range []string{"/v1/items?limit=20&collection_id=" + p.collection.String(), middle} {
 			request := get(path, p.accessToken)
-			atlas := p.requests(p.address, http.StatusOK, func() []byte { return request })
-			measured, err := compare(ctx, o, contender{"atlas", workers(4, atlas)})
+			measured, err := compare(ctx, o, 4, requests(path, p.to(http.StatusOK, func() []byte { return request })))
 			if err != nil {
 				return err
 			}
-			now := measured["atlas"]
+			now := measured[0]
 			name := []string{"first page", "middle page"}[i]
 			r.note(fmt.Sprintf("%s of %d+ items: p50 %.2f ms, p99 %.2f ms, %.0f/s with 4 connections", name, n, ms(now.p50), ms(now.p99), now.perSecond))
 			if step == 1 {
