@@ -37,7 +37,7 @@ func (p *platformBundle) anyItem() uuid.UUID {
 func measureRead(ctx context.Context, o options, p *platformBundle, r *report) error {
 	q := db.New(p.own)
 	bare := loop("bare pgx", func(ctx context.Context) error {
-		_, err := q.GetItem(ctx, p.user, p.anyItem())
+		_, err := q.GetItem(ctx, p.user, nil, p.anyItem())
 		return err
 	})
 	atlas := requests("GET /v1/items/{id}", p.to(http.StatusOK, func() []byte { return get("/v1/items/"+p.anyItem().String(), p.accessToken) }))

@@ -37,6 +37,14 @@ type principal struct {
 // id is the user's id; the nil UUID, which is member of nothing, for a part of Atlas itself.
 func (p principal) id() uuid.UUID { return p.user.ID }
 
+// sessionID is nil when the token belongs to no session.
+func (p principal) sessionID() *uuid.UUID {
+	if p.session == uuid.Nil {
+		return nil
+	}
+	return &p.session
+}
+
 // actor is who an event names: nobody when the platform itself acts.
 func (p principal) actor() *uuid.UUID {
 	if p.service {
@@ -108,10 +116,10 @@ func (p principal) inScope(method string) error {
 	})
 }
 
-// confirmLater names the operations whose first query carries the look-up of the caller, so that it takes no round trip of its own. Such an
-// operation may rely on the caller's id only, must read with server.reader, and must not write: nothing of it may reach the world before confirmed
-// has let its answer go.
-var confirmLater = map[string]bool{"getItem": true, "listItems": true}
+// confirmLater names the operations whose own statement confirms the caller, or takes the look-up along, so that it costs no round trip. Such an
+// operation may rely on the caller's id only. It reads with server.reader, or with a statement that says whether the caller counts; it writes with one
+// that does nothing unless the caller does. Nothing of it may reach the world before confirmed has let its answer go.
+var confirmLater = map[string]bool{"createItem": true, "getItem": true, "listItems": true}
 
 // authenticate lets a request go on with its principal, within the quota of whoever calls. Operations that the specification opens to everybody
 // need no principal.

@@ -22,6 +22,11 @@ var errOutrun = unavailable("others are changing the same item: try again")
 
 // CreateItem implements gen.StrictServerInterface.
 func (s *server) CreateItem(ctx context.Context, request gen.CreateItemRequestObject) (gen.CreateItemResponseObject, error) {
+	if called := callOf(ctx); called.pending() && (request.Params.IdempotencyKey != nil || called.principal.personal) {
+		if err := s.confirm(ctx, called, s.queries); err != nil {
+			return nil, err
+		}
+	}
 	if request.Params.IdempotencyKey == nil {
 		row, created, err := s.createItem(ctx, request.Body)
 		return createdItem(row, created), err
@@ -67,6 +72,9 @@ func (s *server) createItemIn(ctx context.Context, q *db.Queries, input *gen.Ite
 	}
 	for range outrunAttempts {
 		result, err := q.CreateItem(ctx, params)
+		if err == nil {
+			callOf(ctx).confirmed = true // by the statement
+		}
 		switch {
 		case missing(err):
 			return row, false, notFound(noCollection)
@@ -81,7 +89,7 @@ func (s *server) createItemIn(ctx context.Context, q *db.Queries, input *gen.Ite
 		existing, err := q.GetItemBySource(ctx, row.CollectionID, params.SourceKey)
 		if err == nil {
 			var known db.GetItemRow
-			if known, err = q.GetItem(ctx, caller(ctx).id(), existing); err == nil {
+			if known, err = q.GetItem(ctx, caller(ctx).id(), nil, existing); err == nil {
 				return known, false, nil
 			}
 		}
@@ -122,7 +130,7 @@ func createParams(ctx context.Context, row db.GetItemRow) (db.CreateItemParams, 
 	}
 	outbox, err := itemEvent(ctx, event.ItemCreated, row, everyField())
 	return db.CreateItemParams{
-		ID: row.ID, UserID: row.CreatedBy, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, SourceUrl: row.SourceUrl,
+		ID: row.ID, UserID: row.CreatedBy, SessionID: caller(ctx).sessionID(), CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, SourceUrl: row.SourceUrl,
 		SourceKey: sourceKeyOf(row.SourceUrl), Metadata: row.Metadata, CreatedAt: row.CreatedAt, TagIds: ids, Tags: row.Tags,
 		EventID: outbox.EventID, Event: outbox.Payload, Traceparent: outbox.Traceparent,
 	}, err

@@ -19,20 +19,23 @@ WITH target AS (
     SELECT c.id, m.role
     FROM collections c
     JOIN memberships m ON m.collection_id = c.id AND m.user_id = $1
-    WHERE c.id = $2 AND c.deleted_at IS NULL
+    WHERE c.id = $2 AND c.deleted_at IS NULL AND EXISTS (SELECT 1 FROM users u WHERE u.id = $1 AND u.disabled_at IS NULL)
+      AND ($3::uuid IS NULL OR EXISTS (
+          SELECT 1 FROM sessions s WHERE s.id = $3 AND s.user_id = $1 AND s.revoked_at IS NULL AND s.expires_at > now()
+      ))
     FOR SHARE OF c
 ), created AS (
     INSERT INTO items (id, collection_id, title, content, source_url, source_key, metadata, created_by, updated_by, created_at, updated_at)
-    SELECT $3, target.id, $4, $5, $6, $7, $8, $1, $1, $9, $9
+    SELECT $4, target.id, $5, $6, $7, $8, $9, $1, $1, $10, $10
     FROM target WHERE target.role IN ('owner', 'editor')
     ON CONFLICT (collection_id, source_key) WHERE deleted_at IS NULL AND source_key IS NOT NULL DO NOTHING
     RETURNING id, collection_id
 ), wanted AS (
     SELECT w.id, created.collection_id, w.name
-    FROM created, ROWS FROM (unnest($10::uuid[]), unnest($11::text[])) AS w (id, name)
+    FROM created, ROWS FROM (unnest($11::uuid[]), unnest($12::text[])) AS w (id, name)
 ), known AS (
     SELECT t.id, t.name FROM tags t
-    WHERE t.collection_id = (SELECT created.collection_id FROM created) AND t.name = ANY ($11::text[])
+    WHERE t.collection_id = (SELECT created.collection_id FROM created) AND t.name = ANY ($12::text[])
     ORDER BY t.id FOR KEY SHARE
 ), made AS (
     INSERT INTO tags (id, collection_id, name)
@@ -46,7 +49,7 @@ WITH target AS (
     SELECT created.id, t.id FROM created, (SELECT known.id FROM known UNION ALL SELECT made.id FROM made) AS t
 ), announced AS (
     INSERT INTO outbox (event_id, aggregate_id, payload, traceparent)
-    SELECT $12, created.id, $13, $14 FROM created
+    SELECT $13, created.id, $14, $15 FROM created
 )
 SELECT target.role, EXISTS (SELECT 1 FROM created)::boolean AS created FROM target
 `
@@ -54,6 +57,7 @@ SELECT target.role, EXISTS (SELECT 1 FROM created)::boolean AS created FROM targ
 type CreateItemParams struct {
 	UserID       uuid.UUID
 	CollectionID uuid.UUID
+	SessionID    *uuid.UUID
 	ID           uuid.UUID
 	Title        string
 	Content      string
@@ -76,7 +80,7 @@ type CreateItemRow struct {
 // Each change of an item is one statement, so that it costs one round trip, with or without a transaction around it. What it writes was worked
 // out from a version of the item that was read before: when the item has another version by now, nothing is written and no row comes back.
 // In every statement the item's row is written first, which takes its lock, and the outbox row is made from what that returned.
-// No row: no such collection for this user. created is false for a viewer, and when another item of the collection has the source. The share lock lets other
+// No row: no such collection for this user, or the account or its session has ended: no caller who was not confirmed writes anything. created is false for a viewer, and when another item of the collection has the source. The share lock lets other
 // writers in and holds off a deletion of the collection until this transaction ends. Tags that are there are locked: one that is being renamed, merged or
 // deleted is waited for and does not count any more. The others are made, in the order of their names, so that two writers of the same tags can't
 // deadlock; one that somebody else made meanwhile is taken.
@@ -84,6 +88,7 @@ func (q *Queries) CreateItem(ctx context.Context, arg CreateItemParams) (CreateI
 	row := q.db.QueryRow(ctx, createItem,
 		arg.UserID,
 		arg.CollectionID,
+		arg.SessionID,
 		arg.ID,
 		arg.Title,
 		arg.Content,

@@ -17,12 +17,16 @@ const getItem = `-- name: GetItem :one
 SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at,
        m.role,
        ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags,
-       coalesce(s.indexed_version, 0)::bigint AS indexed_version
+       coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+       (EXISTS (SELECT 1 FROM users u WHERE u.id = $1 AND u.disabled_at IS NULL) AND ($2::uuid IS NULL OR EXISTS (
+           SELECT 1 FROM sessions ss
+           WHERE ss.id = $2 AND ss.user_id = $1 AND ss.revoked_at IS NULL AND ss.expires_at > now()
+       )))::boolean AS caller_counts
 FROM items i
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
 JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = $1
 LEFT JOIN item_index_state s ON s.item_id = i.id
-WHERE i.id = $2 AND i.deleted_at IS NULL
+WHERE i.id = $3 AND i.deleted_at IS NULL
 `
 
 type GetItemRow struct {
@@ -40,11 +44,13 @@ type GetItemRow struct {
 	Role           string
 	Tags           []string
 	IndexedVersion int64
+	CallerCounts   bool
 }
 
-// No row: it does not exist, or the user is no member of its collection.
-func (q *Queries) GetItem(ctx context.Context, userID uuid.UUID, iD uuid.UUID) (GetItemRow, error) {
-	row := q.db.QueryRow(ctx, getItem, userID, iD)
+// No row: it does not exist, or the user is no member of its collection. caller_counts says that the account is not disabled and the session, if
+// there is one, goes on.
+func (q *Queries) GetItem(ctx context.Context, userID uuid.UUID, sessionID *uuid.UUID, iD uuid.UUID) (GetItemRow, error) {
+	row := q.db.QueryRow(ctx, getItem, userID, sessionID, iD)
 	var i GetItemRow
 	err := row.Scan(
 		&i.ID,
@@ -61,6 +67,7 @@ func (q *Queries) GetItem(ctx context.Context, userID uuid.UUID, iD uuid.UUID) (
 		&i.Role,
 		&i.Tags,
 		&i.IndexedVersion,
+		&i.CallerCounts,
 	)
 	return i, err
 }

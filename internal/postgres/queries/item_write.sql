@@ -3,7 +3,7 @@
 -- In every statement the item's row is written first, which takes its lock, and the outbox row is made from what that returned.
 
 -- name: CreateItem :one
--- No row: no such collection for this user. created is false for a viewer, and when another item of the collection has the source. The share lock lets other
+-- No row: no such collection for this user, or the account or its session has ended: no caller who was not confirmed writes anything. created is false for a viewer, and when another item of the collection has the source. The share lock lets other
 -- writers in and holds off a deletion of the collection until this transaction ends. Tags that are there are locked: one that is being renamed, merged or
 -- deleted is waited for and does not count any more. The others are made, in the order of their names, so that two writers of the same tags can't
 -- deadlock; one that somebody else made meanwhile is taken.
@@ -11,7 +11,10 @@ WITH target AS (
     SELECT c.id, m.role
     FROM collections c
     JOIN memberships m ON m.collection_id = c.id AND m.user_id = @user_id
-    WHERE c.id = @collection_id AND c.deleted_at IS NULL
+    WHERE c.id = @collection_id AND c.deleted_at IS NULL AND EXISTS (SELECT 1 FROM users u WHERE u.id = @user_id AND u.disabled_at IS NULL)
+      AND (sqlc.narg(session_id)::uuid IS NULL OR EXISTS (
+          SELECT 1 FROM sessions s WHERE s.id = sqlc.narg(session_id) AND s.user_id = @user_id AND s.revoked_at IS NULL AND s.expires_at > now()
+      ))
     FOR SHARE OF c
 ), created AS (
     INSERT INTO items (id, collection_id, title, content, source_url, source_key, metadata, created_by, updated_by, created_at, updated_at)

@@ -1,9 +1,14 @@
 -- name: GetItem :one
--- No row: it does not exist, or the user is no member of its collection.
+-- No row: it does not exist, or the user is no member of its collection. caller_counts says that the account is not disabled and the session, if
+-- there is one, goes on.
 SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.version, i.created_by, i.updated_by, i.created_at, i.updated_at,
        m.role,
        ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags,
-       coalesce(s.indexed_version, 0)::bigint AS indexed_version
+       coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+       (EXISTS (SELECT 1 FROM users u WHERE u.id = @user_id AND u.disabled_at IS NULL) AND (sqlc.narg(session_id)::uuid IS NULL OR EXISTS (
+           SELECT 1 FROM sessions ss
+           WHERE ss.id = sqlc.narg(session_id) AND ss.user_id = @user_id AND ss.revoked_at IS NULL AND ss.expires_at > now()
+       )))::boolean AS caller_counts
 FROM items i
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
 JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = @user_id
