@@ -388,7 +388,7 @@ type ImportResult struct {
 	// Failed What is not right; see errors.
 	Failed int64 `json:"failed"`
 
-	// Skipped Files of a zip that are no Markdown; see errors.
+	// Skipped Entries of a zip that are no item: folders, and with an error each, hidden files and what is no Markdown.
 	Skipped int64 `json:"skipped"`
 }
 
@@ -1854,6 +1854,8 @@ type ClientInterface interface {
 
 	// GetItem Get an item (viewer)
 	//
+	// Its ETag is the version of the item; `search_state` and `my_role` may change without it, which a 304 does not tell.
+	//
 	// Corresponds with GET /v1/items/{id} (the `GetItem` operationId).
 	GetItem(ctx context.Context, id ID, params *GetItemParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
@@ -2864,6 +2866,8 @@ func (c *Client) DeleteItem(ctx context.Context, id ID, params *DeleteItemParams
 }
 
 // GetItem Get an item (viewer)
+//
+// Its ETag is the version of the item; `search_state` and `my_role` may change without it, which a 304 does not tell.
 //
 // Corresponds with GET /v1/items/{id} (the `GetItem` operationId).
 func (c *Client) GetItem(ctx context.Context, id ID, params *GetItemParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -6749,6 +6753,8 @@ type ClientWithResponsesInterface interface {
 
 	// GetItemWithResponse Get an item (viewer)
 	//
+	// Its ETag is the version of the item; `search_state` and `my_role` may change without it, which a 304 does not tell.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/items/{id} (the `GetItem` operationId).
@@ -10133,6 +10139,8 @@ func (c *ClientWithResponses) DeleteItemWithResponse(ctx context.Context, id ID,
 }
 
 // GetItemWithResponse Get an item (viewer)
+//
+// Its ETag is the version of the item; `search_state` and `my_role` may change without it, which a 304 does not tell.
 //
 // Returns a wrapper object for the known response body format(s).
 //

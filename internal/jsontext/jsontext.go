@@ -3,11 +3,14 @@ package jsontext
 
 import (
 	"bytes"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -19,6 +22,9 @@ func Decode(content []byte, maxValues int) (value any, err error) {
 		return nil, errors.New("is not UTF-8")
 	case crowded(content, maxValues):
 		return nil, fmt.Errorf("has more than %d values", maxValues)
+	}
+	if lone := loneSurrogate(content); lone != nil {
+		return nil, fmt.Errorf("has half a surrogate pair, which is no character: %s", lone)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(content))
 	decoder.UseNumber()
@@ -47,6 +53,46 @@ func crowded(content []byte, limit int) bool {
 		}
 	}
 	return false
+}
+
+// loneSurrogate returns an escape of half a UTF-16 pair whose other half is not there, or nil. The decoder would make it U+FFFD in silence.
+func loneSurrogate(content []byte) []byte {
+	for rest := content; ; {
+		i := bytes.IndexByte(rest, '\\')
+		if i < 0 {
+			return nil
+		}
+		rest = rest[i:]
+		first, ok := escapedUnit(rest)
+		switch {
+		case !ok: // any other escape: two bytes, the second of which may be a backslash
+			rest = rest[min(2, len(rest)):]
+			continue
+		case !utf16.IsSurrogate(first):
+			rest = rest[escapeLength:]
+			continue
+		}
+		second, _ := escapedUnit(rest[escapeLength:])
+		if utf16.DecodeRune(first, second) == utf8.RuneError {
+			return rest[:escapeLength]
+		}
+		rest = rest[2*escapeLength:]
+	}
+}
+
+// escapeLength is that of \u12ab.
+const escapeLength = 6
+
+// escapedUnit reads the UTF-16 unit of an escape that a text begins with.
+func escapedUnit(text []byte) (unit rune, ok bool) {
+	if len(text) < escapeLength || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	var b [2]byte
+	if _, err := hex.Decode(b[:], text[2:escapeLength]); err != nil {
+		return 0, false
+	}
+	return rune(binary.BigEndian.Uint16(b[:])), true
 }
 
 var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")

@@ -141,6 +141,8 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		{"PATCH", item, `{"title":null}`, "/title must not be null"},
 		{"PATCH", item, `{"source_url":3}`, "/source_url must be a string or null"},
 		{"PATCH", item, `{"tags":{"a":1}}`, "/tags must be an array"},
+		{"PATCH", item, `{"content":"` + strings.Repeat("x", 1<<20+1) + `"}`, "/content must have at most 1048576 bytes of UTF-8"},
+		{"PATCH", item, `{"title":"\ud800"}`, "the body has half a surrogate pair, which is no character: \\ud800"},
 		{"PATCH", item, `{"tags":["` + strings.Repeat("x", 101) + `"]}`, "/tags/0 must have at most 100 characters"},
 		{"PATCH", item, `{"tags":["` + strings.Repeat(`x","`, 50) + `x"]}`, "/tags must have at most 50 elements"},
 		{"PATCH", item, `{"metadata":` + many + `}`, "/metadata must have at most 100 fields"},

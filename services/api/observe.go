@@ -110,6 +110,10 @@ func (o *observer) middleware(c *gin.Context) {
 	status := c.Writer.Status()
 	o.requests.WithLabelValues(method, route, strconv.Itoa(status)).Inc()
 	o.duration.WithLabelValues(method, route).Observe(took.Seconds())
-	o.logger.LogAttrs(c.Request.Context(), slog.LevelDebug, "request answered", slog.String("method", method), slog.String("route", route),
+	level := slog.LevelDebug
+	if status >= http.StatusBadRequest {
+		level = slog.LevelInfo // a problem names its trace_id, which the logs must know
+	}
+	o.logger.LogAttrs(c.Request.Context(), level, "request answered", slog.String("method", method), slog.String("route", route),
 		slog.Int("status", status), slog.Duration("duration", took))
 }

@@ -125,7 +125,7 @@ func unsupportedMediaType(detail string) *problem {
 func tooManyAttempts(seconds int) *problem {
 	return &problem{
 		status: http.StatusTooManyRequests, kind: "too-many-attempts", title: "Too many attempts",
-		detail: fmt.Sprintf("a password was wrong too often: try again in %d s", seconds),
+		detail: fmt.Sprintf("there were too many attempts at a password: try again in %d s", seconds),
 		header: map[string]string{"Retry-After": strconv.Itoa(seconds)},
 	}
 }

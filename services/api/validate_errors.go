@@ -145,6 +145,9 @@ func schemaMessage(e *openapi3.SchemaError) string {
 	case "minLength":
 		return "must have at least " + counted(schema.MinLength, "character")
 	case "maxLength":
+		if message, ok := schema.Extensions["x-message"].(string); ok && schema.Pattern == "" { // what it counts are not characters
+			return message
+		}
 		return "must have at most " + counted(*schema.MaxLength, "character")
 	case "minItems":
 		return "must have at least " + counted(schema.MinItems, "element")
