@@ -53,8 +53,8 @@ func (w *MarkdownWriter) Close() error { return w.archive.Close() }
 func (w *MarkdownWriter) Discard() { w.archive.Discard() }
 
 // MarkdownReader reads an item from each Markdown file of a zip archive, also from files that other tools wrote: without front matter, the title
-// is the first heading or the file's name; fields that an item does not have become metadata. Folders, hidden files and __MACOSX are left out
-// without a word, other files are reported as skipped.
+// is the first heading or the file's name; fields that an item does not have become metadata. Every entry is a record: hidden files, what
+// is in hidden folders or __MACOSX, paths with .. and other files than Markdown are skipped, with a word on why, and so are folders, which need none.
 type MarkdownReader struct {
 	archive  *zipstream.Reader
 	files    int
@@ -74,36 +74,50 @@ func NewMarkdownReader(archive io.ReaderAt, size int64) (*MarkdownReader, error)
 
 // Next implements Reader.
 func (r *MarkdownReader) Next() (Record, error) {
-	for {
-		file, err := r.archive.Next()
-		if err != nil {
-			return Record{}, err //nolint:wrapcheck // io.EOF must stay as it is, and the others say enough
-		}
-		if r.files++; r.files > MaxFiles {
-			return Record{}, ErrTooManyFiles
-		}
-		name := strings.ReplaceAll(file.Name, `\`, "/")
-		if strings.HasSuffix(name, "/") || slices.ContainsFunc(strings.Split(name, "/"), hidden) {
-			continue
-		}
-		record := Record{Source: shorten(name)}
-		if !isMarkdown(name) {
-			record.Skipped, record.Wrong = true, []FieldError{{Message: "is not Markdown (.md or .markdown) and was left out"}}
-			return record, nil
-		}
-		content, err := file.Content(MaxContent + MaxFrontMatter)
-		r.unpacked += int64(len(content))
-		switch {
-		case r.unpacked > MaxUnpacked:
-			return Record{}, ErrUnpacked
-		case errors.Is(err, zipstream.ErrTooLarge), errors.Is(err, zipstream.ErrFormat), errors.Is(err, zipstream.ErrUnsupported):
-			record.Wrong = []FieldError{{Message: describe(err)}}
-		case err != nil:
-			return Record{}, fmt.Errorf("read %q: %w", record.Source, err)
-		default:
-			record.Item, record.Wrong = decodeMarkdown(name, content)
-		}
+	file, err := r.archive.Next()
+	if err != nil {
+		return Record{}, err //nolint:wrapcheck // io.EOF must stay as it is, and the others say enough
+	}
+	if r.files++; r.files > MaxFiles {
+		return Record{}, ErrTooManyFiles
+	}
+	name := strings.ReplaceAll(file.Name, `\`, "/")
+	record := Record{Source: shorten(name)}
+	if strings.HasSuffix(name, "/") {
+		record.Skipped = true
 		return record, nil
+	}
+	if why := leftOut(name); why != "" {
+		record.Skipped, record.Wrong = true, []FieldError{{Message: why + " and was left out"}}
+		return record, nil
+	}
+	content, err := file.Content(MaxContent + MaxFrontMatter)
+	r.unpacked += int64(len(content))
+	switch {
+	case r.unpacked > MaxUnpacked:
+		return Record{}, ErrUnpacked
+	case errors.Is(err, zipstream.ErrTooLarge), errors.Is(err, zipstream.ErrFormat), errors.Is(err, zipstream.ErrUnsupported):
+		record.Wrong = []FieldError{{Message: describe(err)}}
+	case err != nil:
+		return Record{}, fmt.Errorf("read %q: %w", record.Source, err)
+	default:
+		record.Item, record.Wrong = decodeMarkdown(name, content)
+	}
+	return record, nil
+}
+
+// leftOut says why a file is not read, or nothing.
+func leftOut(name string) string {
+	segments := strings.Split(name, "/")
+	switch {
+	case slices.Contains(segments, ".."):
+		return `has ".." in its path`
+	case slices.ContainsFunc(segments, hidden):
+		return "is hidden"
+	case !isMarkdown(name):
+		return "is not Markdown (.md or .markdown)"
+	default:
+		return ""
 	}
 }
 
@@ -118,7 +132,9 @@ func describe(err error) string {
 	}
 }
 
-func hidden(segment string) bool { return strings.HasPrefix(segment, ".") || segment == "__MACOSX" }
+func hidden(segment string) bool {
+	return (strings.HasPrefix(segment, ".") && segment != ".") || segment == "__MACOSX"
+}
 
 func isMarkdown(name string) bool {
 	extension := strings.ToLower(path.Ext(name))

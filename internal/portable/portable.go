@@ -48,7 +48,7 @@ type Record struct {
 	Source string
 	Item   Item
 	Wrong  []FieldError
-	// Skipped is set for a file that is no Markdown. Wrong says so.
+	// Skipped is set for what is left out of an archive. Wrong says why, but for folders.
 	Skipped bool
 }
 

@@ -248,14 +248,30 @@ func TestMarkdownRefusals(t *testing.T) {
 func TestWhatIsLeftOut(t *testing.T) {
 	t.Parallel()
 	long := strings.Repeat("é", 1000)
-	records := fromZip(t, zipped(t, "folder/", "", "__MACOSX/a.md", "", ".hidden.md", "", "a/.git/b.md", "", "image.png", "x", "a.md", "A", "noext", "", long+".txt", ""))
-	var got []string
-	for _, record := range records {
-		got = append(got, record.Source)
-		require.Equal(t, record.Source != "a.md", record.Skipped)
-		require.Equal(t, record.Skipped, len(record.Wrong) > 0)
+	const parent, hidden, other = `has ".." in its path and was left out`, "is hidden and was left out", "is not Markdown (.md or .markdown) and was left out"
+	var files []string
+	var want []portable.Record
+	for _, c := range []struct{ name, source, why string }{
+		{"folder/", "", ""}, {".git/", "", ""}, {"__MACOSX/a.md", "", hidden}, {".hidden.md", "", hidden}, {"a/.git/b.md", "", hidden},
+		{"../../etc/passwd.md", "", parent}, {`..\..\win.md`, "../../win.md", parent}, {"a/../b.md", "", parent}, {"..", "", parent},
+		{"image.png", "", other}, {"noext", "", other}, {"", "", other}, {long + ".txt", strings.Repeat("é", 150) + "…", other},
+	} {
+		record := portable.Record{Source: c.name, Skipped: true}
+		if c.source != "" {
+			record.Source = c.source
+		}
+		if c.why != "" {
+			record.Wrong = []portable.FieldError{{Message: c.why}}
+		}
+		files, want = append(files, c.name, ""), append(want, record)
 	}
-	require.Equal(t, []string{"image.png", "a.md", "noext", strings.Repeat("é", 150) + "…"}, got)
+	require.Equal(t, want, fromZip(t, zipped(t, files...)))
+	for _, name := range []string{"a.md", "./a.md", "/a.md", "a..b/a.md"} {
+		got := fromFile(t, name, "A")
+		require.False(t, got.Skipped, name)
+		require.Empty(t, got.Wrong, name)
+		require.Equal(t, "a", got.Item.Title)
+	}
 
 	_, err := portable.NewMarkdownReader(strings.NewReader("no zip"), 6)
 	require.ErrorIs(t, err, zipstream.ErrFormat)

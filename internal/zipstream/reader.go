@@ -97,7 +97,10 @@ func findEnd64(archive io.ReaderAt, end int64) ([]byte, int64) {
 // Next returns the next entry, io.EOF after the last one, or ErrFormat.
 func (r *Reader) Next() (*File, error) {
 	if r.left == 0 {
-		return nil, io.EOF
+		if err := r.uncounted(); err != nil {
+			return nil, err
+		}
+		r.left++
 	}
 	r.left--
 	h := r.header[:]
@@ -123,6 +126,19 @@ func (r *Reader) Next() (*File, error) {
 	f.Name = strings.ToValidUTF8(string(variable[:name]), "\uFFFD")
 	f.zip64(variable[name:])
 	return f, nil
+}
+
+// uncounted returns io.EOF unless the directory goes on: the count of archives that old tools wrote has 16 bits only.
+func (r *Reader) uncounted() error {
+	signature, err := r.directory.Peek(4)
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return fmt.Errorf("read the archive: %w", err)
+	case err != nil || binary.LittleEndian.Uint32(signature) != directorySignature:
+		return io.EOF
+	default:
+		return nil
+	}
 }
 
 // damaged tells an archive that ends too early from one that can't be read.

@@ -116,6 +116,23 @@ func TestManyFiles(t *testing.T) {
 	require.Equal(t, files, read)
 }
 
+// TestCountThatIsTooSmall reads an archive as tools without the 64-bit records write it: its count begins again at 65,536.
+func TestCountThatIsTooSmall(t *testing.T) {
+	t.Parallel()
+	files := []file{{"a.md", []byte("a")}, {"b.md", []byte("b")}, {"c.md", []byte("c")}}
+	content := archive(t, files)
+	end := content[len(content)-22:]
+	for count := range byte(4) {
+		end[8], end[10] = count, count
+		read, err := contents(content, 1)
+		require.NoError(t, err)
+		require.Equal(t, files, read)
+	}
+	end[10] = 4
+	_, err := contents(content, 1)
+	require.ErrorIs(t, err, zipstream.ErrFormat)
+}
+
 func TestEmpty(t *testing.T) {
 	t.Parallel()
 	files, err := contents(archive(t, nil), 1)

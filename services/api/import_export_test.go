@@ -270,11 +270,12 @@ func TestImportMarkdownOfOtherTools(t *testing.T) {
 	ada := b.account("ada")
 	c := b.collection(ada, "c")
 	a := b.importZip(ada, c, zipOf(t, map[string]string{
-		"vault/One.md": "---\ntags: [x]\nauthor: Ada\n---\n# First\n", "vault/two.md": "text", "vault/image.png": "x", ".obsidian/app.md": "", "bad.md": "---\ntitle: [\n---\n",
+		"vault/One.md": "---\ntags: [x]\nauthor: Ada\n---\n# First\n", "vault/two.md": "text", "vault/image.png": "x", ".obsidian/app.md": "", "vault/": "", "../../etc/passwd.md": "x",
+		`..\..\win.md`: "x", "bad.md": "---\ntitle: [\n---\n",
 		"blank.md": "---\ntitle: ' '\n---\n",
 	})).counts(2, 0, 2)
-	require.InDelta(t, 1, a.body["skipped"], 0)
-	require.Len(t, a.importErrors(), 3)
+	require.InDelta(t, 5, a.body["skipped"], 0)
+	require.Len(t, a.importErrors(), 6)
 	got := withoutIDs(fromNDJSON(t, b.exportNDJSON(ada, c).raw))
 	require.Equal(t, []string{"First", "two"}, []string{got[0].Title, got[1].Title})
 	require.Equal(t, map[string]any{"author": "Ada"}, got[0].Metadata)

@@ -24,7 +24,7 @@ const (
 )
 
 // TestExamples runs docs/api.md from top to bottom. It shows every operation with its success, and answers other than a success only where it says so,
-// as `# answers 412`.
+// as `# answers 412`. It leaves no files.
 func TestExamples(t *testing.T) {
 	t.Parallel()
 	document, err := openapi3.NewLoader().LoadFromFile(specification)
@@ -40,6 +40,9 @@ func TestExamples(t *testing.T) {
 	cmd.Env = append(os.Environ(), "ATLAS_URL="+p.url, "ATLAS_ADMIN_EMAIL="+admin.email, "ATLAS_ADMIN_PASSWORD="+password)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s\n%v", out, seen.statuses)
+	left, err := os.ReadDir(cmd.Dir)
+	require.NoError(t, err)
+	require.Empty(t, left, "a reader's folder stays as it was")
 
 	require.Equal(t, announced(t, string(content)), seen.failures(), "%s", out)
 	for _, item := range document.Paths.Map() {

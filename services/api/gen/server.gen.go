@@ -389,7 +389,7 @@ type ImportResult struct {
 	// Failed What is not right; see errors.
 	Failed int64 `json:"failed"`
 
-	// Skipped Entries of a zip that are no item: folders, and with an error each, hidden files and what is no Markdown.
+	// Skipped Entries of a zip that are no item: folders and, with an error each, hidden files, paths with .. and what is no Markdown.
 	Skipped int64 `json:"skipped"`
 }
 
