@@ -252,9 +252,19 @@ func TestWhatIsLeftOut(t *testing.T) {
 	var files []string
 	var want []portable.Record
 	for _, c := range []struct{ name, source, why string }{
-		{"folder/", "", ""}, {".git/", "", ""}, {"__MACOSX/a.md", "", hidden}, {".hidden.md", "", hidden}, {"a/.git/b.md", "", hidden},
-		{"../../etc/passwd.md", "", parent}, {`..\..\win.md`, "../../win.md", parent}, {"a/../b.md", "", parent}, {"..", "", parent},
-		{"image.png", "", other}, {"noext", "", other}, {"", "", other}, {long + ".txt", strings.Repeat("é", 150) + "…", other},
+		{"folder/", "", ""},
+		{".git/", "", ""},
+		{"__MACOSX/a.md", "", hidden},
+		{".hidden.md", "", hidden},
+		{"a/.git/b.md", "", hidden},
+		{"../../etc/passwd.md", "", parent},
+		{`..\..\win.md`, "../../win.md", parent},
+		{"a/../b.md", "", parent},
+		{"..", "", parent},
+		{"image.png", "", other},
+		{"noext", "", other},
+		{"", "", other},
+		{long + ".txt", strings.Repeat("é", 150) + "…", other},
 	} {
 		record := portable.Record{Source: c.name, Skipped: true}
 		if c.source != "" {

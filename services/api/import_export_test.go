@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -537,10 +538,10 @@ func zipOf(t *testing.T, files map[string]string) string {
 	t.Helper()
 	var out bytes.Buffer
 	writer := zip.NewWriter(&out)
-	for name, content := range files {
+	for _, name := range slices.Sorted(maps.Keys(files)) { // the order of the files is that of the items
 		file, err := writer.Create(name)
 		require.NoError(t, err)
-		_, err = io.WriteString(file, content)
+		_, err = io.WriteString(file, files[name])
 		require.NoError(t, err)
 	}
 	require.NoError(t, writer.Close())
