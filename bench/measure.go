@@ -23,7 +23,11 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
-const itemBytes = 1000
+// itemBytes is the length of an item's content, and scaleBytes of those that only have to be many: a page does not show it.
+const (
+	itemBytes  = 1000
+	scaleBytes = 100
+)
 
 // to is a source of requests to the API.
 func (p *platformBundle) to(want int, next func() []byte) source {
@@ -206,7 +210,7 @@ func measureExport(ctx context.Context, o options, p *platformBundle, r *report)
 	}
 	var small, whole int64
 	for _, n := range []int{min(o.items, o.exported), o.exported} {
-		if err := p.growTo(ctx, n); err != nil {
+		if err := p.growTo(ctx, n, itemBytes); err != nil {
 			return err
 		}
 		begin, lines := time.Now(), 0
@@ -252,7 +256,7 @@ func (p *platformBundle) export(ctx context.Context) (lines int, err error) {
 }
 
 // growTo adds items until the own database has this many.
-func (p *platformBundle) growTo(ctx context.Context, items int) error {
+func (p *platformBundle) growTo(ctx context.Context, items, bytes int) error {
 	var have int
 	if err := p.own.QueryRow(ctx, "SELECT count(*) FROM items WHERE deleted_at IS NULL").Scan(&have); err != nil {
 		return fmt.Errorf("count the items: %w", err)
@@ -260,7 +264,7 @@ func (p *platformBundle) growTo(ctx context.Context, items int) error {
 	if have >= items {
 		return nil
 	}
-	return p.grow(ctx, p.own, items-have, itemBytes)
+	return p.grow(ctx, p.own, items-have, bytes)
 }
 
 func (p *platformBundle) grow(ctx context.Context, pool *pgxpool.Pool, more, bytes int) error {
@@ -268,42 +272,53 @@ func (p *platformBundle) grow(ctx context.Context, pool *pgxpool.Pool, more, byt
 	return p.seed(ctx, pool, p.seeded-more, p.seeded, bytes)
 }
 
-// measureScale shows that a page costs the same however many items there are: the first page, and one in the middle.
-func measureScale(ctx context.Context, o options, p *platformBundle, r *report) error {
+// measureFew and measureMany show that a page costs the same however many items there are: the first page, and one in the middle.
+func measureFew(ctx context.Context, o options, p *platformBundle, r *report) (err error) {
+	p.few, err = p.pages(ctx, o, r, o.items)
+	return err
+}
+
+func measureMany(ctx context.Context, o options, p *platformBundle, r *report) error {
 	if o.scaleTo == 0 {
 		return nil
 	}
-	var before [2]result
-	for step, n := range []int{o.items, o.scaleTo} {
-		if err := p.growTo(ctx, n); err != nil {
-			return err
-		}
-		middle, err := p.middlePage(ctx)
-		if err != nil {
-			return err
-		}
-		for i, path := range []string{"/v1/items?limit=20&collection_id=" + p.collection.String(), middle} {
-			request := get(path, p.accessToken)
-			measured, err := compare(ctx, o, 4, requests(path, p.to(http.StatusOK, func() []byte { return request })))
-			if err != nil {
-				return err
-			}
-			now := measured[0]
-			name := []string{"first page", "middle page"}[i]
-			r.note(fmt.Sprintf("%s of %d+ items: p50 %.2f ms, p99 %.2f ms, %.0f/s with 4 connections", name, n, ms(now.p50), ms(now.p99), now.perSecond))
-			if step == 1 {
-				r.limit("p99 of the "+name+", many items beside few", fmt.Sprintf("%.2f ms, %.2f ms", ms(now.p99), ms(before[i].p99)),
-					now.p99 < before[i].p99*3/2+time.Millisecond, "no growth")
-			}
-			before[i] = now
-		}
+	if err := p.growTo(ctx, o.scaleTo, scaleBytes); err != nil {
+		return err
 	}
-	return nil
+	many, err := p.pages(ctx, o, r, o.scaleTo)
+	for i, now := range many {
+		before := p.few[i].p99
+		r.limit("p99 of the "+pageNames[i]+", many items beside few", fmt.Sprintf("%.2f ms, %.2f ms", ms(now.p99), ms(before)),
+			now.p99 < before*3/2+time.Millisecond, "no growth")
+	}
+	return err
+}
+
+var pageNames = []string{"first page", "middle page"}
+
+// pages measures the first and the middle page with few connections: latencies mean nothing while requests queue for the processors.
+func (p *platformBundle) pages(ctx context.Context, o options, r *report, items int) ([]result, error) {
+	middle, err := p.middlePage(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []result
+	for i, path := range []string{"/v1/items?limit=20&collection_id=" + p.collection.String(), middle} {
+		request := get(path, p.accessToken)
+		measured, err := compare(ctx, o, 4, requests(path, p.to(http.StatusOK, func() []byte { return request })))
+		if err != nil {
+			return nil, err
+		}
+		now := measured[0]
+		r.note(fmt.Sprintf("%s of %d items: p50 %.2f ms, p99 %.2f ms, %.0f/s with 4 connections", pageNames[i], items, ms(now.p50), ms(now.p99), now.perSecond))
+		out = append(out, now)
+	}
+	return out, nil
 }
 
 func ms(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// middlePage is the path of a page far from the first: the cursor after an item of the middle comes from filtering by time.
+// middlePage is the path of a page in the middle of the list. It is found by time, which needs no walk through all the pages before it.
 func (p *platformBundle) middlePage(ctx context.Context) (string, error) {
 	var at time.Time
 	err := p.own.QueryRow(ctx, `SELECT created_at FROM items WHERE deleted_at IS NULL ORDER BY id

@@ -44,6 +44,7 @@ type platformBundle struct {
 	user        uuid.UUID
 	collection  uuid.UUID
 	items       []uuid.UUID // some of them
+	few         []result    // how long the pages of few items took
 	seeded      int         // how many items seed has made
 	rival       *exec.Cmd
 }
@@ -245,17 +246,18 @@ func (p *platformBundle) seedBoth(ctx context.Context, items int) error {
 	return nil
 }
 
-// seed adds items from..to of the given size with three tags each. Their ids are UUIDv7-like: ordered by creation. They are the same in every
+// seed adds items from..to of the given size with three tags each. Their ids are UUIDv7-like: ordered by creation, one a second. They are the same in every
 // database, and search has them, as far as the table of that knows.
 func (p *platformBundle) seed(ctx context.Context, pool *pgxpool.Pool, from, to, bytes int) error {
 	const step = 50_000
 	for ; from < to; from += step {
 		if _, err := pool.Exec(ctx, `WITH n AS (
-				SELECT n, (lpad(to_hex(1700000000000 + n), 12, '0') || '7' || substr(md5('item' || n), 1, 3) || '8' || substr(md5('item' || n), 4, 15))::uuid AS id
+				SELECT n, (lpad(to_hex(1700000000000 + n * 1000::bigint), 12, '0') || '7' || substr(md5('item' || n), 1, 3) || '8' || substr(md5('item' || n), 4, 15))::uuid AS id
 				FROM generate_series($3::int, $4::int - 1) AS n
 			), i AS (
-				INSERT INTO items (id, collection_id, title, content, created_by, updated_by)
-				SELECT id, $1, 'Item number ' || n, left(repeat('lorem ipsum dolor sit amet ' || n || ' ', 1 + $5::int / 20), $5::int), $2, $2 FROM n
+				INSERT INTO items (id, collection_id, title, content, created_by, updated_by, created_at, updated_at)
+				SELECT id, $1, 'Item number ' || n, left(repeat('lorem ipsum dolor sit amet ' || n || ' ', 1 + $5::int / 20), $5::int), $2, $2,
+					to_timestamp(1700000000 + n), to_timestamp(1700000000 + n) FROM n
 			), s AS (
 				INSERT INTO item_index_state (item_id, indexed_version) SELECT id, 1 FROM n
 			)

@@ -102,7 +102,7 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	strict := gen.NewStrictHandlerWithOptions(s, []gen.StrictMiddlewareFunc{s.confirmed}, gen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, badRequest(err.Error())) },
 		HandlerErrorFunc:         func(c *gin.Context, err error) { s.fail(c, err) },
-		ResponseErrorHandlerFunc: func(c *gin.Context, err error) { s.fail(c, fmt.Errorf("write the answer: %w", err)) },
+		ResponseErrorHandlerFunc: func(c *gin.Context, err error) { s.fail(c, fmt.Errorf("%w: %w", errAnswer, err)) },
 	})
 	gen.RegisterHandlersWithOptions(operations, strict, gen.GinServerOptions{
 		ErrorHandler: func(c *gin.Context, err error, _ int) { s.fail(c, badRequest(err.Error())) },

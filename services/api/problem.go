@@ -172,6 +172,9 @@ func describe(fields []gen.FieldError) string {
 	return strings.Join(parts, "; ")
 }
 
+// errAnswer marks what went wrong while an answer was written.
+var errAnswer = errors.New("write the answer")
+
 // toProblem finds the answer to any error. Whatever it does not know is the server's fault.
 func toProblem(err error) (_ *problem, known bool) {
 	var p *problem
@@ -179,11 +182,11 @@ func toProblem(err error) (_ *problem, known bool) {
 	var connectError *pgconn.ConnectError
 	var networkError *net.OpError
 	switch {
-	case errors.As(err, &p):
-		return p, p.status < http.StatusInternalServerError
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, errAnswer) && errors.As(err, &networkError):
 		// The caller hung up: nobody reads this. The status, nginx's, keeps it apart in the metrics.
 		return &problem{status: 499, kind: "cancelled", title: "The caller hung up"}, true
+	case errors.As(err, &p):
+		return p, p.status < http.StatusInternalServerError
 	case errors.Is(err, context.DeadlineExceeded):
 		return unavailable("the request took too long"), false
 	case errors.As(err, &connectError), errors.As(err, &networkError), errors.Is(err, io.ErrUnexpectedEOF):
