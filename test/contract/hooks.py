@@ -29,6 +29,7 @@ REFUSALS = [
     ("idempotency-key-reused", "was used with another request"),
     ("validation", "is not the e-mail of an account"),
     ("validation", "is not the current password"),
+    ("validation", "must not be blank"),  # U+0085 is white space in Unicode, but not for \s in a pattern of JSON Schema
     ("validation", "must be an e-mail address"),  # the pattern lets some control characters and look-alikes through
     ("validation", "must be an http or https URL"),  # and so does this one
     ("validation", "must have a host name or an IP address"),
