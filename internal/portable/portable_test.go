@@ -154,6 +154,7 @@ func TestNDJSONReader(t *testing.T) {
 		{`[]`, "", "must be a JSON object"},
 		{`{"title":`, "", "is not JSON: unexpected EOF"},
 		{"{\"title\":\"\xff\"}", "", "is not UTF-8"},
+		{`{"title":"\udc00"}`, "", `has half a surrogate pair, which is no character: \udc00`},
 		{"{\"title\":\"\x00\"}", "", `is not JSON: invalid character '\x00' in string literal`},
 		{strings.Repeat("[", 20_001), "", "has more than 20000 values"},
 		{pad, "", "is longer than 9437184 bytes"},
