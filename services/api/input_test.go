@@ -62,7 +62,7 @@ func TestBadInputGetsAClearAnswer(t *testing.T) {
 		{"NUL in the content", "POST", "/v1/items", in(`"title":"t","content":"\u0000"`), 422, []string{"/content"}},
 		{"NUL in a tag", "POST", "/v1/items", in(`"title":"t","content":"","tags":["a","\u0000"]`), 422, []string{"/tags/1"}},
 		{"NUL in the patch", "PATCH", "/v1/items/" + item, `{"title":"\u0000"}`, 422, []string{"/title"}},
-		{"lone surrogate", "POST", "/v1/items", in(`"title":"\ud800","content":"\udc00\ud800"`), 201, nil},
+		{"lone surrogate", "POST", "/v1/items", in(`"title":"\ud800","content":"\udc00\ud800"`), 400, nil},
 		{"null patch", "PATCH", "/v1/items/" + item, `{"title":null,"content":null,"tags":null}`, 422, []string{"/title", "/content", "/tags"}},
 		{"empty patch", "PATCH", "/v1/items/" + item, `{}`, 422, []string{""}},
 		{"patch of a read-only field", "PATCH", "/v1/items/" + item, `{"version":7}`, 422, []string{"/version"}},

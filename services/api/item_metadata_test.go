@@ -52,7 +52,7 @@ func TestMetadata(t *testing.T) {
 		patch(metadata).problem(422, "validation", place)
 	}
 	post(`null`).problem(422, "validation", "/metadata")
-	post(`{"a":0e99999999999,"b":1.7976931348623157e308,"c":5e-324,"d":"\ud800"}`).is(201)
+	post(`{"a":0e99999999999,"b":1.7976931348623157e308,"c":5e-324}`).is(201)
 
 	half := `"` + strings.Repeat("x", 9<<10) + `"`
 	patch(`{"a":` + half + `}`).is(200)
