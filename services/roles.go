@@ -35,6 +35,7 @@ func (c apiConfig) log() config.Log { return c.Log }
 
 // runAPI hosts the API and the relay: the relay is nudged in process by every commit.
 func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
+	tuneMemory()
 	pool, err := postgres.Open(ctx, cfg.Database.URL, cfg.Database.MaxConns)
 	if err != nil {
 		return err
