@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
@@ -264,12 +263,9 @@ func (p *platformBundle) growTo(ctx context.Context, items, bytes int) error {
 	if have >= items {
 		return nil
 	}
-	return p.grow(ctx, p.own, items-have, bytes)
-}
-
-func (p *platformBundle) grow(ctx context.Context, pool *pgxpool.Pool, more, bytes int) error {
-	p.seeded += more
-	return p.seed(ctx, pool, p.seeded-more, p.seeded, bytes)
+	from := p.seeded
+	p.seeded += items - have
+	return p.seed(ctx, p.own, from, p.seeded, bytes)
 }
 
 // measureFew and measureMany show that a page costs the same however many items there are: the first page, and one in the middle.

@@ -10,7 +10,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/event"
-	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
@@ -82,19 +81,21 @@ func (r retagging) changeBatch(ctx context.Context, q *db.Queries, ids []uuid.UU
 	if err != nil {
 		return fmt.Errorf("change the items' tags: %w", err)
 	}
-	events := make([]event.Envelope, 0, len(rows))
+	events := make([]db.InsertOutboxManyParams, 0, len(rows))
 	for _, row := range rows {
 		r.changed[row.ID] = true
 		if row.Deleted {
 			continue
 		}
-		envelope, err := newEvent(ctx, event.ItemUpdated, itemEntity(row.ID, r.collection), r.at, event.ItemData{
-			ItemID: row.ID, CollectionID: r.collection, EntityVersion: row.Version, ChangedFields: []string{"tags"}, SourceURL: row.SourceUrl,
-		})
+		head := db.GetItemHeadRow{ID: row.ID, CollectionID: r.collection, SourceUrl: row.SourceUrl, Version: row.Version}
+		outbox, err := headEvent(ctx, event.ItemUpdated, head, r.at, []string{"tags"})
 		if err != nil {
 			return err
 		}
-		events = append(events, envelope)
+		events = append(events, outbox)
 	}
-	return postgres.WriteEvents(ctx, q, events)
+	if _, err := q.InsertOutboxMany(ctx, events); err != nil {
+		return fmt.Errorf("write the events of changed tags: %w", err)
+	}
+	return nil
 }
