@@ -29,6 +29,7 @@ const (
 type Elasticsearch struct {
 	es    elastictransport.Interface
 	alias string
+	now   func() time.Time
 	pits  pitQuota
 }
 
@@ -36,11 +37,11 @@ var _ Searcher = (*Elasticsearch)(nil)
 
 // NewElasticsearch makes the searcher over the alias.
 func NewElasticsearch(es elastictransport.Interface, alias string) *Elasticsearch {
-	return &Elasticsearch{es: es, alias: alias, pits: pitQuota{now: time.Now}}
+	return &Elasticsearch{es: es, alias: alias, now: time.Now, pits: pitQuota{now: time.Now}}
 }
 
 // Search implements Searcher. The pages after a first one are of one point in time, so that none of them repeats or skips what changes
-// meanwhile. Where that point is lost, they go on in the index as it is.
+// meanwhile. Where that point is lost, or MaxMoment ago, they go on in the index as it is.
 func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 	q = q.normal()
 	if q.nobody() {
@@ -50,7 +51,9 @@ func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 	switch {
 	case err != nil:
 		return Page{}, err
-	case resumed && after.PIT != "":
+	case after.PIT != "" && s.now().Sub(time.Unix(after.Opened, 0)) > MaxMoment:
+		after.PIT = ""
+	case after.PIT != "":
 		return s.resumeInPIT(ctx, q, after)
 	}
 	part, err := s.run(ctx, q, after, resumed, whole)
@@ -101,7 +104,7 @@ func (s *Elasticsearch) run(ctx context.Context, q Query, after position, resume
 		return part{}, err
 	}
 	out, err := answer.part(q)
-	out.next.PIT = after.PIT
+	out.next.PIT, out.next.Opened = after.PIT, after.Opened
 	if answer.PIT != "" {
 		out.next.PIT = answer.PIT // the newest one counts
 	}

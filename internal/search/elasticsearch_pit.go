@@ -26,7 +26,7 @@ func (s *Elasticsearch) pin(ctx context.Context, q Query, first part) (Page, err
 	if pit == "" {
 		return first.page()
 	}
-	in := position{PIT: pit}
+	in := position{PIT: pit, Opened: s.now().Unix()}
 	there, err := s.run(ctx, q, in, false, bare)
 	if err == nil {
 		if same := there.more && slices.EqualFunc(first.Hits, there.Hits, func(a, b Hit) bool { return a.ItemID == b.ItemID }); same {

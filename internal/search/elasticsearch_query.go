@@ -43,6 +43,9 @@ func esQuery(q Query) object {
 	if len(q.NotAuthors) > 0 {
 		mustNot = append(mustNot, object{"terms": object{"created_by": q.NotAuthors}})
 	}
+	if len(q.NotItems) > 0 {
+		mustNot = append(mustNot, object{"terms": object{"id": q.NotItems}})
+	}
 	out := object{"filter": filters}
 	if len(must) > 0 {
 		out["must"] = must

@@ -42,6 +42,12 @@ func (f *Fallback) Search(ctx context.Context, q Query) (Page, error) {
 			return f.degraded(ctx, q)
 		}
 	}
+	if len(q.NotItems) > MaxNotItems {
+		if q.Cursor != "" {
+			return Page{}, ErrCursor // the next search will be answered
+		}
+		return f.degraded(ctx, q)
+	}
 	var page Page
 	err := f.primarily(ctx, func(ctx context.Context) (err error) {
 		page, err = f.primary.Search(ctx, q)

@@ -92,6 +92,18 @@ func TestFallbackPassesOnWhatIsTheCallersFault(t *testing.T) {
 	}
 }
 
+func TestFallbackAnswersWhereThereIsTooMuchToLeaveOut(t *testing.T) {
+	t.Parallel()
+	primary := searcherFunc(func(context.Context, search.Query) (search.Page, error) { return search.Page{Total: 1}, nil })
+	secondary := searcherFunc(func(context.Context, search.Query) (search.Page, error) { return search.Page{Total: 2}, nil })
+	searcher := search.NewFallback(primary, secondary)
+	for left, want := range map[int]search.Page{search.MaxNotItems: {Total: 1}, search.MaxNotItems + 1: {Total: 2, Degraded: true}} {
+		page, err := searcher.Search(t.Context(), search.Query{NotItems: make([]uuid.UUID, left)})
+		require.NoError(t, err)
+		require.Equal(t, want, page)
+	}
+}
+
 func TestFallbackUsesAPrimaryThatIsWell(t *testing.T) {
 	t.Parallel()
 	primary := searcherFunc(func(context.Context, search.Query) (search.Page, error) { return search.Page{Total: 7}, nil })

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	"github.com/elastic/go-elasticsearch/v8"
@@ -143,6 +144,23 @@ func TestALostPointInTimeIsNoError(t *testing.T) {
 	require.Empty(t, q.Cursor)
 	slices.Reverse(seen)
 	require.Equal(t, all, seen)
+}
+
+func TestAPointInTimeGetsOld(t *testing.T) {
+	t.Parallel()
+	w, taps, all, q := pitWorld(t, 8)
+	now := time.Now().Truncate(time.Second)
+	search.SetClock(w.searcher.(*search.Elasticsearch), func() time.Time { return now })
+	seen := next(t, w, &q)
+	now = now.Add(search.MaxMoment)
+	seen = append(seen, next(t, w, &q)...)
+	require.NotEmpty(t, pitOf(t, q.Cursor))
+	now = now.Add(time.Second)
+	seen = append(seen, next(t, w, &q)...)
+	require.Empty(t, q.Cursor)
+	slices.Reverse(seen)
+	require.Equal(t, all, seen)
+	require.Equal(t, taps.paths[0], taps.paths[len(taps.paths)-1], "in the index as it is")
 }
 
 // TestTheFirstPageIsOfThePointInTime changes the index between the first page's search and the opening of the point in time.

@@ -27,6 +27,10 @@ const (
 	MaxTotal = 10_000
 	// MaxFacet is how many tags or collections a facet has at most.
 	MaxFacet = 20
+	// MaxNotItems is how many items an index can leave out; where there are more, the fallback answers, which needs no such help.
+	MaxNotItems = 10_000
+	// MaxMoment is how long the pages of one search are of one moment.
+	MaxMoment = 10 * time.Minute
 	// MaxCursor is the length of the longest cursor.
 	MaxCursor = 5900
 )
@@ -47,6 +51,8 @@ type Query struct {
 	Match query.Query
 	// CollectionIDs are the only collections that are searched; none means that nothing is found.
 	CollectionIDs []uuid.UUID
+	// NotItems are not found, whatever the index says: they are in none of the collections any more. At most MaxNotItems.
+	NotItems []uuid.UUID
 	// Authors created the items that are found; nil is anybody, empty is nobody. NotAuthors did not.
 	Authors, NotAuthors []uuid.UUID
 	// Sort is the order of the hits; empty is ByRelevance.
@@ -230,8 +236,10 @@ type position struct {
 	// Updated is in milliseconds since 1970: what every engine keeps.
 	Updated int64     `json:"u,omitempty"`
 	ID      uuid.UUID `json:"i"`
-	// PIT is the point in time of the index that the pages are of; empty when they are of the index as it is.
-	PIT string `json:"p,omitempty"`
+	// PIT is the point in time of the index that the pages are of; empty when they are of the index as it is. Opened is when it was opened, in
+	// seconds since 1970.
+	PIT    string `json:"p,omitempty"`
+	Opened int64  `json:"t,omitempty"`
 }
 
 // positionOf is where a page ends whose last hit this is.

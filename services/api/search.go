@@ -45,6 +45,9 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	if err != nil {
 		return nil, err
 	}
+	if query.NotItems, err = s.queries.ListMovedAway(ctx, query.CollectionIDs, search.MaxNotItems+1); err != nil {
+		return nil, fmt.Errorf("list what was moved away: %w", err)
+	}
 	query.AfterFresh, query.Correct = params.WaitFor != nil, params.Q != nil
 	facets := wantedFacets(params.Facets)
 	query.TagFacet, query.CollectionFacet = facets["tags"], facets["collections"]

@@ -67,6 +67,54 @@ func TestAMembershipEndsAtOnce(t *testing.T) {
 	x.call(ada, "GET", "/v1/search/suggest?q=n&collection_id="+hers, nil).problem(404, "not-found")
 }
 
+// TestAMovedItemIsNotCounted moves one to where the caller can't see it, while the index, a cursor and a point in time still have it.
+func TestAMovedItemIsNotCounted(t *testing.T) {
+	t.Parallel()
+	x := setupIndexed(t)
+	ada, eve := x.account("ada"), x.account("eve")
+	shared, hidden := x.collection(eve, "shared"), x.collection(eve, "hidden")
+	x.member(eve, shared, ada, "viewer")
+	items := []string{x.item(eve, shared, "needle"), x.item(eve, shared, "needle"), x.item(eve, shared, "needle zookeeper", "secret")}
+	x.sync(items...)
+	x.refresh()
+	moved := items[2]
+
+	search := func(who *account, q, more string) answer {
+		a := x.call(who, "GET", "/v1/search?q="+url.QueryEscape(q)+more, nil).is(200)
+		require.Equal(t, false, a.body["degraded"])
+		return a
+	}
+	cursor := "&limit=1&cursor=" + search(ada, "needle", "&limit=1").body["next_cursor"].(string)
+	require.EqualValues(t, 3, search(ada, "needle", cursor).body["total"])
+	require.Equal(t, "zookeeper", search(ada, "zokeeper", "").body["did_you_mean"])
+	hides := func() {
+		t.Helper()
+		left := search(ada, "needle", "&facets=tags,collections")
+		require.EqualValues(t, 2, left.body["total"])
+		require.Equal(t, map[string]any{
+			"tags":        []any{},
+			"collections": []any{map[string]any{"collection_id": shared, "count": 2.0}},
+		}, left.body["facets"])
+		require.EqualValues(t, 2, search(ada, "needle", cursor).body["total"], "a cursor from before")
+		require.Nil(t, search(ada, "zokeeper", "").body["did_you_mean"])
+		require.Zero(t, search(ada, "zookeeper", "").body["total"])
+		require.EqualValues(t, 3, search(eve, "needle", "").body["total"], "who sees both collections finds it all the time")
+	}
+	x.call(eve, "PATCH", "/v1/items/"+moved, object{"collection_id": hidden}).is(200)
+	hides()
+	x.sync(moved)
+	hides() // before the refresh
+	x.refresh()
+	hides()
+	require.EqualValues(t, 0, search(eve, "zookeeper", "&collection_id="+shared).body["total"])
+	require.EqualValues(t, 1, search(eve, "zookeeper", "&collection_id="+hidden).body["total"])
+
+	x.call(eve, "PATCH", "/v1/items/"+moved, object{"collection_id": shared}).is(200)
+	x.sync(moved)
+	x.refresh()
+	require.EqualValues(t, 3, search(ada, "needle", "").body["total"], "moved back")
+}
+
 func TestDidYouMean(t *testing.T) {
 	t.Parallel()
 	x := setupIndexed(t)

@@ -67,6 +67,24 @@ func (q *Queries) EraseCollection(ctx context.Context, id uuid.UUID) (int64, err
 	return result.RowsAffected(), nil
 }
 
+const eraseItemMoves = `-- name: EraseItemMoves :execrows
+WITH known AS (
+    SELECT m.from_collection, m.item_id FROM item_moves m
+    JOIN item_index_state s ON s.item_id = m.item_id AND s.indexed_version >= m.version AND s.indexed_at < $1::timestamptz
+    LIMIT $2 FOR UPDATE OF m SKIP LOCKED
+)
+DELETE FROM item_moves m USING known WHERE m.from_collection = known.from_collection AND m.item_id = known.item_id
+`
+
+// Not before the index has had the move for some time.
+func (q *Queries) EraseItemMoves(ctx context.Context, indexedBefore time.Time, batchSize int32) (int64, error) {
+	result, err := q.db.Exec(ctx, eraseItemMoves, indexedBefore, batchSize)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const eraseItems = `-- name: EraseItems :execrows
 WITH doomed AS (
     SELECT i.id FROM items i

@@ -86,6 +86,12 @@ type ItemIndexState struct {
 	IndexedAt      time.Time
 }
 
+type ItemMove struct {
+	FromCollection uuid.UUID
+	ItemID         uuid.UUID
+	Version        int64
+}
+
 type ItemRevision struct {
 	ItemID        uuid.UUID
 	Version       int64

@@ -146,6 +146,34 @@ func (q *Queries) CountSearchMatches(ctx context.Context, arg CountSearchMatches
 	return count, err
 }
 
+const listMovedAway = `-- name: ListMovedAway :many
+SELECT m.item_id FROM item_moves m
+WHERE m.from_collection = ANY ($1::uuid[])
+  AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = m.item_id AND i.collection_id = ANY ($1::uuid[]))
+LIMIT $2
+`
+
+// What the index may have in these collections although it is in none of them any more.
+func (q *Queries) ListMovedAway(ctx context.Context, collectionIds []uuid.UUID, atMost int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, listMovedAway, collectionIds, atMost)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var item_id uuid.UUID
+		if err := rows.Scan(&item_id); err != nil {
+			return nil, err
+		}
+		items = append(items, item_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const parseSearchPhrases = `-- name: ParseSearchPhrases :many
 SELECT phraseto_tsquery('english', p.phrase)::text AS query
 FROM unnest($1::text[]) WITH ORDINALITY AS p (phrase, place)

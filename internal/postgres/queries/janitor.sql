@@ -50,6 +50,15 @@ DELETE FROM jobs WHERE id IN (
 -- name: EraseCollection :execrows
 DELETE FROM collections WHERE id = @id;
 
+-- name: EraseItemMoves :execrows
+-- Not before the index has had the move for some time.
+WITH known AS (
+    SELECT m.from_collection, m.item_id FROM item_moves m
+    JOIN item_index_state s ON s.item_id = m.item_id AND s.indexed_version >= m.version AND s.indexed_at < @indexed_before::timestamptz
+    LIMIT @batch_size FOR UPDATE OF m SKIP LOCKED
+)
+DELETE FROM item_moves m USING known WHERE m.from_collection = known.from_collection AND m.item_id = known.item_id;
+
 -- name: EraseSessions :execrows
 -- What a login does for its own account, for those who never come back. The refresh tokens go along.
 WITH ended AS (

@@ -1,3 +1,10 @@
+-- name: ListMovedAway :many
+-- What the index may have in these collections although it is in none of them any more.
+SELECT m.item_id FROM item_moves m
+WHERE m.from_collection = ANY (@collection_ids::uuid[])
+  AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = m.item_id AND i.collection_id = ANY (@collection_ids::uuid[]))
+LIMIT @at_most;
+
 -- name: ParseSearchPhrases :many
 -- The phrases' lexemes, as the text of a tsquery each: empty where a phrase has none.
 SELECT phraseto_tsquery('english', p.phrase)::text AS query

@@ -26,6 +26,8 @@ const batchTimeout = time.Minute
 const (
 	// unseenGrace is how much longer an item stays whose deletion search has not seen.
 	unseenGrace = 7 * 24 * time.Hour
+	// moveLifetime is how long a move is remembered after the index was given it. It is more than search.MaxMoment and any sensible refresh interval.
+	moveLifetime = 15 * time.Minute
 	// keyLifetime is a good hour more than the API remembers an Idempotency-Key: nobody is reading one that goes.
 	keyLifetime      = 25 * time.Hour
 	sessionLifetime  = 24 * time.Hour // after the session's end, as at a login

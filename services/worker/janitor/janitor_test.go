@@ -194,6 +194,49 @@ func TestWhatLoginsAndScriptsLeaveBehind(t *testing.T) {
 	require.Empty(t, b.round(0))
 }
 
+// TestMovesAreRememberedUntilTheIndexHasHadThem moves items that the index has not seen there, sees now, has seen long enough, and that are erased.
+func TestMovesAreRememberedUntilTheIndexHasHadThem(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	from, to := b.Collection(t), b.Collection(t)
+	move := func(item uuid.UUID, collection uuid.UUID) {
+		b.Exec(t, "UPDATE items SET collection_id = $2, version = version + 1 WHERE id = $1", item, collection)
+	}
+	age := func(item uuid.UUID) {
+		b.Exec(t, "UPDATE item_index_state SET indexed_at = now() - interval '16 minutes' WHERE item_id = $1", item)
+	}
+	unseen, fresh, again, erased := b.Item(t, from, "unseen", ""), b.Item(t, from, "fresh", ""), b.Item(t, from, "again", ""), b.Item(t, from, "erased", "")
+	b.seen(unseen)
+	age(unseen)
+	for _, item := range []uuid.UUID{unseen, fresh, again, erased} {
+		move(item, to)
+	}
+	b.seen(fresh)
+	b.seen(again)
+	age(again)
+	move(again, from)
+	move(again, to)
+	var old []uuid.UUID
+	for range 3 {
+		item := b.Item(t, from, "old", "")
+		move(item, from)
+		move(item, to)
+		b.seen(item)
+		age(item)
+		old = append(old, item)
+	}
+	b.Delete(t, erased)
+	b.seen(erased)
+	require.Equal(t, 8, b.count("SELECT count(*) FROM item_moves"))
+	require.Equal(t, map[string]int64{"item_moves": 3}, b.round(0))
+	require.Zero(t, b.count("SELECT count(*) FROM item_moves WHERE item_id = ANY ($1)", old))
+	require.Equal(t, map[string]int64{"items": 1}, b.round(time.Nanosecond))
+	require.Equal(t, 4, b.count("SELECT count(*) FROM item_moves WHERE item_id = ANY ($1)", []uuid.UUID{unseen, fresh, again}), "again from both")
+	b.seen(again)
+	age(again)
+	require.Equal(t, map[string]int64{"item_moves": 2}, b.round(0))
+}
+
 func TestAKeyThatIsUsedAnewStays(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

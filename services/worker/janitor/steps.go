@@ -40,6 +40,9 @@ func (r *round) steps() []step {
 		{"purge again", r.purgeAgain},
 		{"items", r.items},
 		{"collections", r.collections},
+		{"item moves", r.each("item_moves", func(ctx context.Context) (int64, error) {
+			return r.queries.EraseItemMoves(ctx, r.ago(moveLifetime), size)
+		})},
 		{"idempotency keys", r.each("idempotency_keys", func(ctx context.Context) (int64, error) {
 			return r.queries.PruneIdempotencyKeys(ctx, r.ago(keyLifetime), size)
 		})},
