@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -40,7 +41,10 @@ func (p *platformBundle) anyItem() uuid.UUID {
 func measureRead(ctx context.Context, o options, p *platformBundle, r *report) error {
 	q := db.New(p.own)
 	bare := loop("bare pgx", func(ctx context.Context) error {
-		_, err := q.GetItem(ctx, p.user, nil, p.anyItem())
+		row, err := q.GetItem(ctx, p.user, &p.session, p.anyItem())
+		if err == nil && !row.CallerCounts {
+			err = errors.New("the session does not count")
+		}
 		return err
 	})
 	atlas := requests("GET /v1/items/{id}", p.to(http.StatusOK, func() []byte { return get("/v1/items/"+p.anyItem().String(), p.accessToken) }))

@@ -42,6 +42,7 @@ type platformBundle struct {
 	address     string
 	accessToken string
 	user        uuid.UUID
+	session     uuid.UUID
 	collection  uuid.UUID
 	items       []uuid.UUID // some of them
 	few         []result    // how long the pages of few items took
@@ -75,10 +76,10 @@ func start(ctx context.Context, o options) (_ *platformBundle, err error) {
 	if p.bareURL, err = p.database(ctx, server, "bench_"+id+"_bare"); err != nil {
 		return nil, err
 	}
-	if p.own, err = postgres.Open(ctx, ownURL, int32(o.connections)); err != nil { //nolint:gosec // a flag, small
+	if p.own, err = barePool(ctx, ownURL, o.connections); err != nil {
 		return nil, err
 	}
-	if p.bare, err = postgres.Open(ctx, p.bareURL, int32(o.connections)); err != nil { //nolint:gosec // a flag, small
+	if p.bare, err = barePool(ctx, p.bareURL, o.connections); err != nil {
 		return nil, err
 	}
 	p.topic = "atlas.bench." + id
@@ -105,6 +106,16 @@ func (p *platformBundle) database(ctx context.Context, server, name string) (str
 	}
 	u.Path = "/" + name
 	return u.String(), postgres.Migrate(ctx, u.String(), slog.New(slog.DiscardHandler))
+}
+
+// barePool is pgx as it comes, with nothing of Atlas.
+func barePool(ctx context.Context, url string, connections int) (*pgxpool.Pool, error) {
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("DATABASE_URL: %w", err)
+	}
+	cfg.MaxConns = int32(connections) //nolint:gosec // a flag, small
+	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
 func (p *platformBundle) createTopic() error {
@@ -203,6 +214,9 @@ func (p *platformBundle) signUp(ctx context.Context) error {
 		return fmt.Errorf("log in: %w", err)
 	}
 	p.accessToken = login.JSON200.AccessToken
+	if err := p.own.QueryRow(ctx, "SELECT id FROM sessions").Scan(&p.session); err != nil {
+		return fmt.Errorf("find the session: %w", err)
+	}
 	api, err := client.New(base, client.StaticToken(p.accessToken))
 	if err != nil {
 		return fmt.Errorf("make a client: %w", err)

@@ -17,7 +17,6 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
-	pgxuuid "github.com/vgarvardt/pgx-google-uuid/v5"
 
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
@@ -50,7 +49,7 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 		cfg.ConnConfig.RuntimeParams["application_name"] = "atlas"
 	}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		pgxuuid.Register(conn.TypeMap()) // else each UUID would be sent by way of its text
+		registerUUID(conn.TypeMap())
 		return db.New(conn).DetectDeadClient(ctx)
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)

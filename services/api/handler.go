@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime"
 	"sync"
@@ -98,7 +99,7 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	around.GET("/readyz", gin.WrapF(deps.Health.Ready))
 	addDocs(around, spec)
 
-	operations := withHead{engine.Group("", deadline, origin, keepSecrets, s.authenticate(spec), s.limitTransfers, s.validate(spec))}
+	operations := withHead{engine.Group("", deadline, keepSecrets, s.authenticate(spec), s.limitTransfers, s.validate(spec))}
 	strict := gen.NewStrictHandlerWithOptions(s, []gen.StrictMiddlewareFunc{s.confirmed}, gen.StrictGinServerOptions{
 		RequestErrorHandlerFunc:  func(c *gin.Context, err error) { s.fail(c, badRequest(err.Error())) },
 		HandlerErrorFunc:         func(c *gin.Context, err error) { s.fail(c, err) },
@@ -210,12 +211,15 @@ func deadline(c *gin.Context) {
 
 // secureHeaders forbids browsers everything that JSON answers do not need. The reference page sets a policy of its own.
 func secureHeaders(c *gin.Context) {
-	h := c.Writer.Header()
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-	h.Set("Cache-Control", "no-store")
+	maps.Copy(c.Writer.Header(), secure)
 	c.Next()
+}
+
+var secure = http.Header{
+	"X-Content-Type-Options":  {"nosniff"},
+	"Referrer-Policy":         {"no-referrer"},
+	"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
+	"Cache-Control":           {"no-store"},
 }
 
 // missing reports whether a query found no row.

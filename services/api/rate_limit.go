@@ -26,6 +26,7 @@ const (
 // addresses are apart, so that no flood from addresses that have not logged in touches anybody who has.
 type rateLimiter struct {
 	limit     int
+	policy    string
 	users     *bounded.Map[uuid.UUID, time.Time]
 	addresses *bounded.Map[netip.Addr, time.Time]
 }
@@ -38,7 +39,7 @@ func newRateLimiter(limit int) *rateLimiter {
 	// The time is when the quota is full again: whoever has used most is worth most to remember.
 	rank := func(full time.Time) int64 { return full.UnixNano() }
 	return &rateLimiter{
-		limit: limit, users: bounded.New[uuid.UUID](maxQuotas, rank), addresses: bounded.New[netip.Addr](maxQuotas, rank),
+		limit: limit, policy: fmt.Sprintf(`"requests";q=%d;w=%d`, limit, seconds(quotaWindow)), users: bounded.New[uuid.UUID](maxQuotas, rank), addresses: bounded.New[netip.Addr](maxQuotas, rank),
 	}
 }
 
@@ -86,7 +87,7 @@ func (l *rateLimiter) ofAddress(now time.Time, address string) (u usage) {
 // header tells the caller in the fields of the IETF's draft.
 func (l *rateLimiter) header(c *gin.Context, u usage) {
 	c.Header("RateLimit", fmt.Sprintf(`"requests";r=%d;t=%d`, u.left, seconds(u.full)))
-	c.Header("RateLimit-Policy", fmt.Sprintf(`"requests";q=%d;w=%d`, l.limit, seconds(quotaWindow)))
+	c.Header("RateLimit-Policy", l.policy)
 }
 
 // seconds rounds up.

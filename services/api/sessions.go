@@ -29,21 +29,17 @@ const (
 // source is where a request comes from.
 type source struct{ address, userAgent string }
 
-type sourceKey struct{}
-
-// origin keeps where a request comes from for the handlers.
-func origin(c *gin.Context) {
+// sourceOf is where the request comes from that a handler answers.
+func sourceOf(ctx context.Context) source {
+	c, ok := ctx.Value(gin.ContextKey).(*gin.Context)
+	if !ok {
+		return source{}
+	}
 	agent := strings.ToValidUTF8(c.Request.UserAgent(), "?")
 	if utf8.RuneCountInString(agent) > maxUserAgent {
 		agent = string([]rune(agent)[:maxUserAgent])
 	}
-	from := source{address: c.ClientIP(), userAgent: agent}
-	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), sourceKey{}, from))
-}
-
-func sourceOf(ctx context.Context) source {
-	from, _ := ctx.Value(sourceKey{}).(source)
-	return from
+	return source{address: c.ClientIP(), userAgent: agent}
 }
 
 // newSecret makes a random token and the hash under which it is stored.

@@ -32,6 +32,9 @@ type operation struct {
 	pathItem *openapi3.PathItem
 	value    *openapi3.Operation
 	query    map[string]bool
+	headers  []string
+	// onlyIDs says that a request need not have any parameters but those in the path, and that these are UUIDs.
+	onlyIDs bool
 	// bodies are the schemas of the request's body by media type; none when the operation takes no body.
 	bodies map[string]*openapi3.Schema
 	// maxBody is how many bytes a JSON body may have, and maxValues how many values.
@@ -88,9 +91,15 @@ func newOperation(item *openapi3.PathItem, value *openapi3.Operation) *operation
 	if limit, ok := value.Extensions["x-max-values"].(float64); ok {
 		op.maxValues = int(limit)
 	}
+	op.onlyIDs = true
 	for _, parameter := range append(append(openapi3.Parameters{}, item.Parameters...), value.Parameters...) {
-		if parameter.Value.In == openapi3.ParameterInQuery {
-			op.query[parameter.Value.Name] = true
+		switch p := parameter.Value; p.In {
+		case openapi3.ParameterInPath:
+			op.onlyIDs = op.onlyIDs && p.Schema.Value.Format == "uuid"
+		case openapi3.ParameterInQuery:
+			op.query[p.Name], op.onlyIDs = true, op.onlyIDs && !p.Required
+		default:
+			op.headers, op.onlyIDs = append(op.headers, http.CanonicalHeaderKey(p.Name)), op.onlyIDs && !p.Required
 		}
 	}
 	if value.RequestBody != nil {

@@ -43,7 +43,7 @@ var errUUID = errors.New("must be a UUID")
 
 var (
 	uuids = openapi3.WithStringFormatValidator("uuid", openapi3.NewCallbackValidator(func(value string) error {
-		if len(value) != 36 || uuid.Validate(value) != nil {
+		if !isUUID(value) {
 			return errUUID
 		}
 		return nil
@@ -58,6 +58,8 @@ var (
 		return err
 	}))
 )
+
+func isUUID(value string) bool { return len(value) == 36 && uuid.Validate(value) == nil }
 
 // validate checks a request against the specification and names everything that is wrong with it. It also refuses what PostgreSQL can't store:
 // NUL characters and invalid UTF-8.
@@ -151,6 +153,9 @@ func (op *operation) checkParameters(c *gin.Context, query url.Values) []gen.Fie
 	if len(wrong) > 0 {
 		return wrong
 	}
+	if op.hasOnlyIDs(c, query) {
+		return nil
+	}
 	params := make(map[string]string, len(c.Params))
 	for _, p := range c.Params {
 		params[p.Key] = p.Value
@@ -165,6 +170,13 @@ func (op *operation) checkParameters(c *gin.Context, query url.Values) []gen.Fie
 		},
 	})
 	return fieldErrors(err, "", nil)
+}
+
+// hasOnlyIDs tells, without the validator's machinery, that a request has no parameters but the IDs in its path, and that these are right.
+func (op *operation) hasOnlyIDs(c *gin.Context, query url.Values) bool {
+	return op.onlyIDs && len(query) == 0 &&
+		!slices.ContainsFunc(op.headers, func(name string) bool { return c.Request.Header[name] != nil }) &&
+		!slices.ContainsFunc(c.Params, func(p gin.Param) bool { return !isUUID(p.Value) })
 }
 
 // mediaType finds the schema for the body's media type.
