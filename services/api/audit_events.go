@@ -18,7 +18,7 @@ func (s *server) ListAuditEvents(ctx context.Context, request gen.ListAuditEvent
 	scope := []any{
 		"audit", p.id(), params.CollectionID, params.EntityID, params.ActorUserID, params.EventType, params.From, params.To,
 	}
-	before, err := s.cursors.decode(params.Cursor, position{Time: never, ID: lastID}, scope...)
+	before, err := s.resume(params.Cursor, position{Time: never, ID: lastID}, scope...)
 	if err != nil {
 		return nil, err
 	}

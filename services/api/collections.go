@@ -66,7 +66,7 @@ func (s *server) createCollectionIn(ctx context.Context, q *db.Queries, input *g
 // ListCollections implements gen.StrictServerInterface.
 func (s *server) ListCollections(ctx context.Context, request gen.ListCollectionsRequestObject) (gen.ListCollectionsResponseObject, error) {
 	p := caller(ctx)
-	from, err := s.cursors.decode(request.Params.Cursor, position{ID: lastID}, "collections", p.id())
+	from, err := s.resume(request.Params.Cursor, position{ID: lastID}, "collections", p.id())
 	if err != nil {
 		return nil, err
 	}

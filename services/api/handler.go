@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/bounded"
+	"github.com/atlas-platform/atlas/internal/cursor"
 	"github.com/atlas-platform/atlas/internal/password"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
@@ -39,7 +40,7 @@ type server struct {
 	issuer   *token.Issuer
 	verifier *token.Cache
 	keys     []ed25519.PublicKey
-	cursors  cursorCodec
+	cursors  cursor.Codec
 	limiter  *rateLimiter
 	cors     corsPolicy
 	personal *bounded.Map[[sha256.Size]byte, personalToken]
@@ -136,7 +137,7 @@ func newServer(cfg Config, deps Deps) (*server, error) {
 
 // newServerWithKeys signs with the first key and accepts what any of them has signed.
 func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*server, error) {
-	cursors, err := newCursorCodec(keys...)
+	cursors, err := cursor.New(keys...)
 	if err != nil {
 		return nil, err
 	}

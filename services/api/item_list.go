@@ -19,7 +19,7 @@ func (s *server) ListItems(ctx context.Context, request gen.ListItemsRequestObje
 		query.Sort = itempage.Sort(*params.Sort)
 	}
 	scope := listScope(query)
-	from, err := s.cursors.decode(params.Cursor, position{}, scope...)
+	from, err := s.resume(params.Cursor, position{}, scope...)
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func replaced(former db.GetItemRow, changed []string) (json.RawMessage, error) {
 func (s *server) ListRevisions(ctx context.Context, request gen.ListRevisionsRequestObject) (gen.ListRevisionsResponseObject, error) {
 	p := caller(ctx)
 	scope := []any{"revisions", p.id(), request.ID}
-	from, err := s.cursors.decode(request.Params.Cursor, position{Version: math.MaxInt64}, scope...)
+	from, err := s.resume(request.Params.Cursor, position{Version: math.MaxInt64}, scope...)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ var endOfTime = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 func (s *server) ListTrash(ctx context.Context, request gen.ListTrashRequestObject) (gen.ListTrashResponseObject, error) {
 	p, params := caller(ctx), request.Params
 	scope := []any{"trash", p.id(), params.CollectionID}
-	from, err := s.cursors.decode(params.Cursor, position{ID: lastID, Time: endOfTime}, scope...)
+	from, err := s.resume(params.Cursor, position{ID: lastID, Time: endOfTime}, scope...)
 	if err != nil {
 		return nil, err
 	}

@@ -77,7 +77,7 @@ func sameJSON(a, b json.RawMessage) bool {
 func (s *server) ListJobs(ctx context.Context, request gen.ListJobsRequestObject) (gen.ListJobsResponseObject, error) {
 	p, params := caller(ctx), request.Params
 	scope := []any{"jobs", p.id(), params.CollectionID}
-	from, err := s.cursors.decode(params.Cursor, position{ID: lastID}, scope...)
+	from, err := s.resume(params.Cursor, position{ID: lastID}, scope...)
 	if err != nil {
 		return nil, err
 	}

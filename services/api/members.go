@@ -17,7 +17,7 @@ var errLastOwner = conflict("last-owner", "a collection keeps at least one owner
 
 // ListMembers implements gen.StrictServerInterface.
 func (s *server) ListMembers(ctx context.Context, request gen.ListMembersRequestObject) (gen.ListMembersResponseObject, error) {
-	from, err := s.cursors.decode(request.Params.Cursor, position{}, "members", request.ID)
+	from, err := s.resume(request.Params.Cursor, position{}, "members", request.ID)
 	if err != nil {
 		return nil, err
 	}

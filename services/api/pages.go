@@ -29,7 +29,7 @@ func cut[T any](rows []T, size int32) (page []T, more bool) {
 // next returns the cursor of the page after the one that ended at p, in the list that scope describes, and puts that page's address into the
 // answer's Link header (RFC 8288).
 func (s *server) next(ctx context.Context, p position, scope ...any) (*string, error) {
-	cursor, err := s.cursors.encode(p, scope...)
+	cursor, err := s.cursors.Encode(p, scope...)
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func (s *server) next(ctx context.Context, p position, scope ...any) (*string, e
 		return nil, errors.New("a handler's context is not gin's")
 	}
 	query := c.Request.URL.Query()
-	query.Set("cursor", *cursor)
+	query.Set("cursor", cursor)
 	c.Header("Link", fmt.Sprintf(`<%s?%s>; rel="next"`, c.Request.URL.EscapedPath(), query.Encode()))
-	return cursor, nil
+	return &cursor, nil
 }

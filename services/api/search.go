@@ -24,7 +24,7 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 		sort = search.Sort(*params.Sort)
 	}
 	scope := []any{"search", p.id(), params.CollectionID, match.String(), sort}
-	from, err := s.cursors.decode(params.Cursor, position{}, scope...)
+	from, err := s.resume(params.Cursor, position{}, scope...)
 	if err != nil {
 		return nil, err
 	}

@@ -144,7 +144,7 @@ func (s *server) ListSessions(ctx context.Context, request gen.ListSessionsReque
 	if err != nil {
 		return nil, err
 	}
-	from, err := s.cursors.decode(request.Params.Cursor, position{ID: lastID}, "sessions", p.id())
+	from, err := s.resume(request.Params.Cursor, position{ID: lastID}, "sessions", p.id())
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ const noTag = "there is no such tag in this collection"
 func (s *server) ListTags(ctx context.Context, request gen.ListTagsRequestObject) (gen.ListTagsResponseObject, error) {
 	user, params := caller(ctx).id(), request.Params
 	scope := []any{"tags", user, request.ID, params.Prefix}
-	from, err := s.cursors.decode(params.Cursor, position{}, scope...)
+	from, err := s.resume(params.Cursor, position{}, scope...)
 	if err != nil {
 		return nil, err
 	}

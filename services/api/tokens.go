@@ -113,7 +113,7 @@ func (s *server) ListTokens(ctx context.Context, request gen.ListTokensRequestOb
 	if err != nil {
 		return nil, err
 	}
-	from, err := s.cursors.decode(request.Params.Cursor, position{ID: lastID}, "tokens", p.id())
+	from, err := s.resume(request.Params.Cursor, position{ID: lastID}, "tokens", p.id())
 	if err != nil {
 		return nil, err
 	}

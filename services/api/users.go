@@ -26,7 +26,7 @@ func (s *server) ListUsers(ctx context.Context, request gen.ListUsersRequestObje
 	if _, err := adminOnly(ctx); err != nil {
 		return nil, err
 	}
-	from, err := s.cursors.decode(request.Params.Cursor, position{ID: lastID}, "users")
+	from, err := s.resume(request.Params.Cursor, position{ID: lastID}, "users")
 	if err != nil {
 		return nil, err
 	}
