@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -31,7 +32,7 @@ func (m *member) Cleanup(session sarama.ConsumerGroupSession) error {
 	for topic, partitions := range session.Claims() {
 		for _, p := range partitions {
 			m.consumer.recover(p)
-			m.consumer.metrics.forget(topic, p)
+			m.consumer.claims.forget(topic, p)
 		}
 	}
 	return nil
@@ -39,20 +40,24 @@ func (m *member) Cleanup(session sarama.ConsumerGroupSession) error {
 
 // ConsumeClaim implements sarama.ConsumerGroupHandler: it works through one partition, batch by batch. While a batch waits for a dependency
 // nothing is taken from the claim, and sarama stops fetching that partition; heartbeats go on.
+//
+// When the session ends, the batch that is being worked on is still finished and committed, for HandOver at most: heartbeats go on until every
+// claim has returned, so the partition is nobody else's before. A batch that waits for its next try is given back at once.
 func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
 	ctx := session.Context()
+	place := m.consumer.claims.begin(claim)
 	for {
 		batch := m.collect(ctx, claim)
-		if len(batch) == 0 {
+		if len(batch) == 0 || ctx.Err() != nil {
 			return nil
 		}
-		if !m.finish(ctx, batch) {
+		if !m.finish(ctx, place, batch) {
 			return nil // uncommitted: the next owner of the partition does it again
 		}
 		last := batch[len(batch)-1]
 		session.MarkMessage(last, "")
 		session.Commit()
-		m.consumer.metrics.lag(last, claim.HighWaterMarkOffset())
+		place.handled(last.Offset+1, claim.HighWaterMarkOffset())
 	}
 }
 
@@ -87,14 +92,17 @@ func (m *member) collect(ctx context.Context, claim sarama.ConsumerGroupClaim) [
 	}
 }
 
-// finish does the work of a batch, however often it takes. It returns false when ctx ended before.
-func (m *member) finish(ctx context.Context, batch []*sarama.ConsumerMessage) bool {
+// finish does the work of a batch, however often it takes. It returns false when the session ended before.
+func (m *member) finish(ctx context.Context, place *place, batch []*sarama.ConsumerMessage) bool {
 	c := m.consumer
 	retry := c.newBackoff()
 	first := batch[0]
+	place.waits(c.opts.OccurredAt(first))
+	work, cancel := m.outliving(ctx)
+	defer cancel()
 	for {
 		started := time.Now()
-		try, cancel := context.WithTimeout(ctx, c.opts.HandleTimeout)
+		try, cancel := context.WithTimeout(work, c.opts.HandleTimeout)
 		poison, err := c.handler.Handle(try, batch)
 		cancel()
 		if err == nil {
@@ -103,8 +111,11 @@ func (m *member) finish(ctx context.Context, batch []*sarama.ConsumerMessage) bo
 		if err == nil {
 			c.recover(first.Partition)
 			c.metrics.batch(len(batch), len(poison), time.Since(started))
+			for _, msg := range batch {
+				c.metrics.age.Observe(time.Since(c.opts.OccurredAt(msg)).Seconds())
+			}
 			for _, p := range poison {
-				c.opts.Logger.ErrorContext(ctx, "message moved to the dead-letter topic",
+				c.opts.Logger.ErrorContext(WithTrace(ctx, p.Message), "message moved to the dead-letter topic",
 					"partition", p.Message.Partition, "offset", p.Message.Offset, "reason", p.Reason)
 			}
 			return true
@@ -121,4 +132,25 @@ func (m *member) finish(ctx context.Context, batch []*sarama.ConsumerMessage) bo
 			return false
 		}
 	}
+}
+
+// outliving returns a context that ends HandOver after ctx, the session's; at once when the group has gone on without this member: then
+// somebody else has the partition already.
+func (m *member) outliving(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if !expelled(context.Cause(ctx)) {
+			_ = pause(work, m.consumer.opts.HandOver) // ends with the work too
+		}
+		cancel()
+	})
+	return work, func() {
+		stop()
+		cancel()
+	}
+}
+
+// expelled tells whether a session ended because the group does not know its member any more.
+func expelled(cause error) bool {
+	return errors.Is(cause, sarama.ErrUnknownMemberId) || errors.Is(cause, sarama.ErrIllegalGeneration) || errors.Is(cause, sarama.ErrFencedInstancedId)
 }

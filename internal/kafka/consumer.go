@@ -25,7 +25,7 @@ type Poison struct {
 // Handler does the work of one batch: messages of one partition, in offset order. It may be given the same messages again.
 //
 // An error means that a dependency is away: the same batch is tried again until it succeeds. The messages that Handle returns go to the
-// dead-letter topic. Handle stops soon after ctx is done: then the partition belongs to another consumer.
+// dead-letter topic. Handle stops soon after ctx is done: then the partition belongs to another consumer, or soon will.
 type Handler interface {
 	Handle(ctx context.Context, batch []*sarama.ConsumerMessage) ([]Poison, error)
 }
@@ -46,12 +46,22 @@ type Options struct {
 	ClientID string // default: the group's name
 
 	MaxMessages int           // messages in a batch; default 500
-	MaxBytes    int           // bytes of keys and values in a batch; default 4 MiB
+	MaxBytes    int           // bytes of keys and values in a batch, not counting the last message; default 4 MiB
 	MaxWait     time.Duration // how long a batch that is not full waits for more; default 20 ms
 
 	// HandleTimeout is how long one try at a batch may take; default 2 min. It ends tries that wait for a dependency that hangs instead of
 	// failing, so that /readyz tells and a new connection is made.
 	HandleTimeout time.Duration
+
+	// HandOver is how long a batch that is being worked on may still take when its partition is to go to another member, or when the
+	// consumer stops; default 5 s. The group waits for it.
+	HandOver time.Duration
+
+	// AskInterval is how often Kafka is asked for a sign of life and for the topic's end; default 5 s. The lag is as of then.
+	AskInterval time.Duration
+
+	// OccurredAt says when what a message tells happened, for the age metrics; default: the record's timestamp.
+	OccurredAt func(*sarama.ConsumerMessage) time.Time
 
 	RetryInitial time.Duration // first wait after a failed batch; default 100 ms
 	RetryMax     time.Duration // longest wait between two tries; default 10 s
@@ -66,8 +76,13 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.MaxBytes, 4<<20)
 	setDefault(&o.MaxWait, 20*time.Millisecond)
 	setDefault(&o.HandleTimeout, 2*time.Minute)
+	setDefault(&o.HandOver, 5*time.Second)
+	setDefault(&o.AskInterval, 5*time.Second)
 	setDefault(&o.RetryInitial, 100*time.Millisecond)
 	setDefault(&o.RetryMax, 10*time.Second)
+	if o.OccurredAt == nil {
+		o.OccurredAt = func(msg *sarama.ConsumerMessage) time.Time { return msg.Timestamp }
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -87,6 +102,7 @@ type Consumer struct {
 	opts    Options
 	handler Handler
 	metrics *metrics
+	claims  *claims
 	joined  atomic.Bool
 
 	mu       sync.Mutex
@@ -94,12 +110,8 @@ type Consumer struct {
 	failures map[int32]error // by partition; connection is the whole consumer's
 }
 
-// How often Kafka is asked for a sign of life, and how long it may owe one. The group's own heartbeat gives up on a broker that hangs only after
-// most of a minute.
-const (
-	askInterval = 5 * time.Second
-	maxSilence  = 15 * time.Second
-)
+// maxSilence is how long Kafka may owe a sign of life. The group's own heartbeat gives up on a broker that hangs only after most of a minute.
+const maxSilence = 15 * time.Second
 
 // connection is the key of a failure that is not about one partition.
 const connection int32 = -1
@@ -107,7 +119,10 @@ const connection int32 = -1
 // NewConsumer makes a consumer; Run connects it.
 func NewConsumer(opts Options, handler Handler) *Consumer {
 	opts = opts.withDefaults()
-	return &Consumer{opts: opts, handler: handler, metrics: newMetrics(opts.Registerer, opts.Group), failures: map[int32]error{}}
+	places := newClaims()
+	return &Consumer{
+		opts: opts, handler: handler, metrics: newMetrics(opts.Registerer, opts.Group, places), claims: places, failures: map[int32]error{},
+	}
 }
 
 // Ready tells whether the consumer is a member of its group and none of its partitions has a batch that failed when it was last tried.
@@ -186,11 +201,15 @@ func (c *Consumer) session(ctx context.Context, retry *backoff.ExponentialBackOf
 	return nil
 }
 
-// listen asks Kafka for a sign of life, again and again until ctx is done.
+// listen asks Kafka for a sign of life, and how far the topic has grown, again and again until ctx is done.
 func (c *Consumer) listen(ctx context.Context, client sarama.Client) {
-	for pause(ctx, askInterval) == nil {
-		if client.RefreshMetadata(c.opts.Topic) == nil { // else: the silence speaks
-			c.heard()
+	for pause(ctx, c.opts.AskInterval) == nil {
+		if client.RefreshMetadata(c.opts.Topic) != nil {
+			continue // the silence speaks
+		}
+		c.heard()
+		if err := c.claims.refresh(ctx, client, c.opts.Logger); err != nil && ctx.Err() == nil {
+			c.opts.Logger.WarnContext(ctx, "asking for the topic's end failed: the lag is as of before", "error", err)
 		}
 	}
 }
@@ -209,9 +228,8 @@ func (c *Consumer) groupConfig() *sarama.Config {
 	cfg.Consumer.Offsets.AutoCommit.Enable = false
 	// A commit waits behind the fetch that is parked at the broker: this bounds the wait.
 	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
-	cfg.Consumer.Fetch.Default = 1 << 20
-	// Sticky, not cooperative: with the cooperative protocol a revoked claim ends without its session's context, so that a batch that
-	// waits for a dependency could not be interrupted.
+	boundMemory(cfg)
+	// Sticky, not cooperative: docs/decisions/0015-sticky-assignment.md.
 	cfg.Consumer.Group.Rebalance.GroupStrategies = []sarama.BalanceStrategy{sarama.NewBalanceStrategySticky()}
 	cfg.Consumer.Group.Session.Timeout = 10 * time.Second
 	cfg.Consumer.Group.Heartbeat.Interval = 2 * time.Second

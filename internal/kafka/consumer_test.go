@@ -80,7 +80,7 @@ func (r *recorder) wait(t *testing.T, n int) []string {
 func options(t *testing.T, brokers []string, topic string) kafka.Options {
 	return kafka.Options{
 		Brokers: brokers, Topic: topic, Group: "group-" + uuid.NewString(), Logger: kafkatest.Logger(t), Registerer: prometheus.NewRegistry(),
-		RetryInitial: 5 * time.Millisecond, RetryMax: 20 * time.Millisecond,
+		RetryInitial: 5 * time.Millisecond, RetryMax: 20 * time.Millisecond, HandOver: time.Second,
 	}
 }
 

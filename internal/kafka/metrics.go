@@ -1,28 +1,24 @@
 package kafka
 
 import (
-	"strconv"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
 type metrics struct {
-	lagGauge    *prometheus.GaugeVec
 	messages    prometheus.Counter
 	deadLetters prometheus.Counter
 	retries     prometheus.Counter
 	size        prometheus.Histogram
 	seconds     prometheus.Histogram
+	age         prometheus.Histogram
 }
 
-// newMetrics registers the consumer's metrics under a constant label with the group, so that several consumers can share a registry.
-func newMetrics(registerer prometheus.Registerer, group string) *metrics {
+// newMetrics registers the consumer's metrics, and those of its claims, under a constant label with the group, so that several consumers can
+// share a registry.
+func newMetrics(registerer prometheus.Registerer, group string, places *claims) *metrics {
 	m := &metrics{
-		lagGauge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "atlas_consumer_lag_messages", Help: "Messages of a partition that are not handled yet, as of the last batch.",
-		}, []string{"topic", "partition"}),
 		messages: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "atlas_consumer_messages_total", Help: "Messages handled.",
 		}),
@@ -38,10 +34,14 @@ func newMetrics(registerer prometheus.Registerer, group string) *metrics {
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "atlas_consumer_batch_seconds", Help: "Time to handle one batch.", Buckets: prometheus.ExponentialBuckets(0.002, 2.5, 9),
 		}),
+		age: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "atlas_consumer_event_age_seconds", Help: "Time from an event's occurrence until its work is done.",
+			Buckets: prometheus.ExponentialBuckets(0.005, 2.5, 15), // to half an hour
+		}),
 	}
 	if registerer != nil {
 		prometheus.WrapRegistererWith(prometheus.Labels{"group": group}, registerer).
-			MustRegister(m.lagGauge, m.messages, m.deadLetters, m.retries, m.size, m.seconds)
+			MustRegister(m.messages, m.deadLetters, m.retries, m.size, m.seconds, m.age, places)
 	}
 	return m
 }
@@ -51,13 +51,4 @@ func (m *metrics) batch(messages, poison int, took time.Duration) {
 	m.deadLetters.Add(float64(poison))
 	m.size.Observe(float64(messages))
 	m.seconds.Observe(took.Seconds())
-}
-
-func (m *metrics) lag(last *sarama.ConsumerMessage, highWaterMark int64) {
-	m.lagGauge.WithLabelValues(last.Topic, strconv.Itoa(int(last.Partition))).Set(float64(max(highWaterMark-last.Offset-1, 0)))
-}
-
-// forget drops the lag of a partition that another consumer may own from now on.
-func (m *metrics) forget(topic string, partition int32) {
-	m.lagGauge.DeleteLabelValues(topic, strconv.Itoa(int(partition)))
 }

@@ -41,7 +41,7 @@ func New(cfg Config, deps Deps) *Service {
 	s := &Service{deps: deps}
 	s.consumer = kafka.NewConsumer(kafka.Options{
 		Brokers: cfg.Brokers, Topic: cfg.Topic, Group: cfg.GroupPrefix + "-audit", ClientID: "atlas-audit",
-		Logger: deps.Logger, Registerer: deps.Registerer,
+		Logger: deps.Logger, Registerer: deps.Registerer, OccurredAt: kafka.EventTime,
 	}, &Writer{pool: deps.Pool})
 	return s
 }

@@ -68,7 +68,7 @@ func New(cfg Config, deps Deps) *Service {
 	}
 	s.consumer = kafka.NewConsumer(kafka.Options{
 		Brokers: cfg.Brokers, Topic: cfg.Topic, Group: cfg.GroupPrefix + "-indexer", ClientID: "atlas-indexer",
-		Logger: deps.Logger, Registerer: deps.Registerer,
+		Logger: deps.Logger, Registerer: deps.Registerer, OccurredAt: kafka.EventTime,
 	}, s)
 	return s
 }
