@@ -14,6 +14,8 @@ type member struct {
 	consumer *Consumer
 	letters  *deadLetters
 	retry    *backoff.ExponentialBackOff // of the connection; a successful join resets it
+	left     time.Time                   // when the generation before ended; zero for the first
+	ended    time.Time                   // when this one did
 }
 
 // Setup implements sarama.ConsumerGroupHandler.
@@ -21,13 +23,17 @@ func (m *member) Setup(session sarama.ConsumerGroupSession) error {
 	m.retry.Reset()
 	m.consumer.joined.Store(true)
 	m.consumer.recover(connection)
-	m.consumer.opts.Logger.InfoContext(session.Context(), "joined the consumer group",
-		"generation", session.GenerationID(), "partitions", session.Claims()[m.consumer.opts.Topic])
+	logger := m.consumer.opts.Logger.With("generation", session.GenerationID(), "partitions", session.Claims()[m.consumer.opts.Topic])
+	if !m.left.IsZero() {
+		logger = logger.With("paused", time.Since(m.left))
+	}
+	logger.InfoContext(session.Context(), "joined the consumer group")
 	return nil
 }
 
 // Cleanup implements sarama.ConsumerGroupHandler.
 func (m *member) Cleanup(session sarama.ConsumerGroupSession) error {
+	m.ended = time.Now()
 	m.consumer.joined.Store(false) // until the next generation begins, which takes a broker
 	for topic, partitions := range session.Claims() {
 		for _, p := range partitions {

@@ -192,11 +192,14 @@ func (c *Consumer) session(ctx context.Context, retry *backoff.ExponentialBackOf
 		ignoreClose(client) // ends a question that waits for an answer
 		background.Wait()
 	}()
+	var left time.Time
 	for ctx.Err() == nil {
+		m := &member{consumer: c, letters: letters, retry: retry, left: left}
 		// Consume returns at every rebalance.
-		if err := group.Consume(ctx, []string{c.opts.Topic}, &member{consumer: c, letters: letters, retry: retry}); err != nil {
+		if err := group.Consume(ctx, []string{c.opts.Topic}, m); err != nil {
 			return fmt.Errorf("consume: %w", err)
 		}
+		left = m.ended
 	}
 	return nil
 }

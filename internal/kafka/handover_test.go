@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 		beMember(strings.Fields(member))
 		return
 	}
+	if drainer := os.Getenv(drainVariable); drainer != "" {
+		drain(strings.Fields(drainer))
+		return
+	}
 	os.Exit(m.Run())
 }
 
