@@ -1861,7 +1861,7 @@ type ClientInterface interface {
 
 	// UpdateItemWithBody Change an item (editor)
 	//
-	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1870,7 +1870,7 @@ type ClientInterface interface {
 
 	// UpdateItem Change an item (editor)
 	//
-	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1879,7 +1879,7 @@ type ClientInterface interface {
 
 	// UpdateItemWithApplicationMergePatchPlusJSONBody Change an item (editor)
 	//
-	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 	//
 	// Takes a body of the `application/merge-patch+json` content type.
 	//
@@ -2884,7 +2884,7 @@ func (c *Client) GetItem(ctx context.Context, id ID, params *GetItemParams, reqE
 
 // UpdateItemWithBody Change an item (editor)
 //
-// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 //
 // Takes any type of body and a specified content type.
 //
@@ -2903,7 +2903,7 @@ func (c *Client) UpdateItemWithBody(ctx context.Context, id ID, params *UpdateIt
 
 // UpdateItem Change an item (editor)
 //
-// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 //
 // Takes a body of the `application/json` content type.
 //
@@ -2922,7 +2922,7 @@ func (c *Client) UpdateItem(ctx context.Context, id ID, params *UpdateItemParams
 
 // UpdateItemWithApplicationMergePatchPlusJSONBody Change an item (editor)
 //
-// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 //
 // Takes a body of the `application/merge-patch+json` content type.
 //
@@ -6762,7 +6762,7 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateItemWithBodyWithResponse Change an item (editor)
 	//
-	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6771,7 +6771,7 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateItemWithResponse Change an item (editor)
 	//
-	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6780,7 +6780,7 @@ type ClientWithResponsesInterface interface {
 
 	// UpdateItemWithApplicationMergePatchPlusJSONBodyWithResponse Change an item (editor)
 	//
-	// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+	// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 	//
 	// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -10155,7 +10155,7 @@ func (c *ClientWithResponses) GetItemWithResponse(ctx context.Context, id ID, pa
 
 // UpdateItemWithBodyWithResponse Change an item (editor)
 //
-// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10170,7 +10170,7 @@ func (c *ClientWithResponses) UpdateItemWithBodyWithResponse(ctx context.Context
 
 // UpdateItemWithResponse Change an item (editor)
 //
-// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10185,7 +10185,7 @@ func (c *ClientWithResponses) UpdateItemWithResponse(ctx context.Context, id ID,
 
 // UpdateItemWithApplicationMergePatchPlusJSONBodyWithResponse Change an item (editor)
 //
-// Another `collection_id` moves it there, tags and history with it; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
+// Another `collection_id` moves it there, tags and history with it, so that its members see what the item was before; that takes the rights of an editor in both collections. A `source_url` that another item of the collection has is refused (409).
 //
 // Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
 //

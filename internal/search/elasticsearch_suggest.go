@@ -13,8 +13,13 @@ func (s *Elasticsearch) Suggest(ctx context.Context, p Prefix) (Suggestions, err
 		return out, nil
 	}
 	var answer searchAnswer
+	not := []any{}
+	if len(p.NotItems) > 0 {
+		not = []any{object{"terms": object{"id": p.NotItems}}}
+	}
 	err := s.call(ctx, http.MethodPost, "/"+s.alias+"/_search", object{
 		"query": object{"bool": object{
+			"must_not": not,
 			"filter": []any{
 				object{"terms": object{"collection_id": p.CollectionIDs}},
 				object{"match_bool_prefix": object{"title.exact": object{"query": p.Text, "operator": "and"}}},

@@ -140,6 +140,8 @@ type Prefix struct {
 	Text string
 	// CollectionIDs are the only collections that are looked in.
 	CollectionIDs []uuid.UUID
+	// NotItems are not suggested, whatever the index says. At most MaxNotItems.
+	NotItems []uuid.UUID
 	// Limit is how many items are suggested at most.
 	Limit int
 }

@@ -12,9 +12,16 @@ import (
 // minCompressed is the size from which an answer is worth compressing.
 const minCompressed = 1 << 10
 
+// What a compressed answer's ETag has after the version: another representation needs another strong validator (RFC 9110, 8.8.3).
+const (
+	gzipSuffix = "-gzip"
+	zstdSuffix = "-zstd"
+)
+
 // compress makes JSON answers smaller for callers that accept gzip or zstd. A stream stays one: each flush reaches the caller.
 func compress(next http.Handler) (http.Handler, error) {
-	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressed), gzhttp.CompressionLevel(3), gzhttp.ContentTypeFilter(compressible))
+	wrap, err := gzhttp.NewWrapper(gzhttp.MinSize(minCompressed), gzhttp.CompressionLevel(3), gzhttp.ContentTypeFilter(compressible),
+		gzhttp.SuffixETag(gzipSuffix))
 	if err != nil {
 		return nil, err
 	}

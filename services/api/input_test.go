@@ -199,7 +199,11 @@ func TestMediaTypesMethodsAndSizes(t *testing.T) {
 	for _, contentType := range []string{"text/plain", "", "application/xml", "application/merge-patch+json", "application/json; charset=latin1", "a/b/c"} {
 		a := b.call(ada, "POST", "/v1/items", item, header("Content-Type", contentType)).problem(415, "unsupported-media-type")
 		require.Contains(t, a.body["detail"], "application/json")
+		require.Equal(t, "application/json", a.header.Get("Accept"))
+		require.Empty(t, a.header.Get("Accept-Encoding"))
 	}
+	a := b.call(ada, "PATCH", "/v1/collections/"+c, `{"name":"n"}`, header("Content-Type", "text/plain")).problem(415, "unsupported-media-type")
+	require.Equal(t, "application/json, application/merge-patch+json", a.header.Get("Accept-Patch"))
 	b.call(ada, "POST", "/v1/items", item, header("Content-Encoding", "gzip")).problem(415, "unsupported-media-type")
 	b.call(ada, "POST", "/v1/items", item, header("Content-Type", "application/json; charset=UTF-8")).is(201)
 	b.call(ada, "POST", "/v1/items", strings.Repeat(" ", 8<<20)+item).problem(413, "payload-too-large")
@@ -212,7 +216,7 @@ func TestMediaTypesMethodsAndSizes(t *testing.T) {
 	}
 	b.call(ada, "POST", "/v1/collections", map[string]any{"name": strings.Repeat("\U0001F600", 200), "description": strings.Repeat("\U0001F600", 10000)}).is(201)
 
-	a := b.call(ada, "PUT", "/v1/items", item).problem(405, "method-not-allowed")
+	a = b.call(ada, "PUT", "/v1/items", item).problem(405, "method-not-allowed")
 	require.ElementsMatch(t, []string{"GET", "HEAD", "OPTIONS", "POST"}, strings.Split(strings.ReplaceAll(a.header.Get("Allow"), " ", ""), ","))
 	b.call(ada, "POST", "/livez", item).problem(405, "method-not-allowed")
 }

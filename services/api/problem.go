@@ -115,10 +115,19 @@ func tooSlow() *problem {
 	return &problem{status: http.StatusRequestTimeout, kind: "request-timeout", title: "The request took too long", detail: "the body did not arrive in time"}
 }
 
-func unsupportedMediaType(detail string) *problem {
+// unsupportedMediaType tells what would be accepted: in the field that each cause has (RFC 9110, 12.5.3 and 15.5.16; RFC 5789, 3.1).
+func unsupportedMediaType(method string, accepted []string, encoded bool) *problem {
+	field, value := "Accept", strings.Join(accepted, ", ")
+	switch {
+	case encoded:
+		field, value = "Accept-Encoding", "identity"
+	case method == http.MethodPatch:
+		field = "Accept-Patch"
+	}
 	return &problem{
-		status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type", detail: detail,
-		header: map[string]string{"Accept-Encoding": "identity"},
+		status: http.StatusUnsupportedMediaType, kind: "unsupported-media-type", title: "Unsupported media type",
+		detail: "send the body in UTF-8, without Content-Encoding, as Content-Type: " + strings.Join(accepted, " or "),
+		header: map[string]string{field: value},
 	}
 }
 

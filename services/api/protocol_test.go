@@ -257,7 +257,13 @@ func TestCompression(t *testing.T) {
 		require.Equal(t, 200, response.StatusCode)
 		require.Equal(t, tt.want, response.Header.Get("Content-Encoding"), tt.accept)
 		require.Contains(t, response.Header.Values("Vary"), "Accept-Encoding")
-		require.Equal(t, `"1"`, response.Header.Get("ETag"), "the ETag is the version, for If-Match")
+		tag := `"1"`
+		if tt.want != "" {
+			tag = `"1-` + tt.want + `"`
+		}
+		require.Equal(t, tag, response.Header.Get("ETag"), "each representation has its own")
+		b.call(ada, "GET", "/v1/items/"+long, nil, header("If-None-Match", tag)).is(304)
+		b.call(ada, "PATCH", "/v1/items/"+long, map[string]any{"title": "t"}, header("If-Match", tag)).is(200)
 		switch tt.want {
 		case "gzip":
 			reader, err := gzip.NewReader(bytes.NewReader(content))

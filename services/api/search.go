@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -10,6 +11,9 @@ import (
 	parsed "github.com/atlas-platform/atlas/internal/search/query"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
+
+// indexShows is longer than it takes until a search shows what the index was given.
+const indexShows = time.Minute
 
 // Search implements gen.StrictServerInterface. Rights are applied at the time of the query: the search engine gets the collections that the
 // caller may see now, and the database has the last word about each hit.
@@ -45,8 +49,8 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 	if err != nil {
 		return nil, err
 	}
-	if query.NotItems, err = s.queries.ListMovedAway(ctx, query.CollectionIDs, search.MaxNotItems+1); err != nil {
-		return nil, fmt.Errorf("list what was moved away: %w", err)
+	if query.NotItems, err = s.movedAway(ctx, query.CollectionIDs, from.Inner == ""); err != nil {
+		return nil, err
 	}
 	query.AfterFresh, query.Correct = params.WaitFor != nil, params.Q != nil
 	facets := wantedFacets(params.Facets)
@@ -74,6 +78,20 @@ func (s *server) Search(ctx context.Context, request gen.SearchRequestObject) (g
 		out.NextCursor, err = s.next(ctx, position{Inner: page.NextCursor}, scope...)
 	}
 	return out, err
+}
+
+// movedAway are items that the index may still have in these collections although they are there no more. For a search of the index as it is now
+// that ends soon after the index was given the move; the pages of a moment before go on for longer.
+func (s *server) movedAway(ctx context.Context, collections []uuid.UUID, current bool) ([]uuid.UUID, error) {
+	shown := time.Unix(0, 0) // before any move
+	if current {
+		shown = s.clock().Add(-indexShows)
+	}
+	items, err := s.queries.ListMovedAway(ctx, collections, shown, search.MaxNotItems+1)
+	if err != nil {
+		return nil, fmt.Errorf("list what was moved away: %w", err)
+	}
+	return items, nil
 }
 
 // visible are the collections that the user may see and the role in each; only collection when it is given.

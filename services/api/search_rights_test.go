@@ -99,6 +99,8 @@ func TestAMovedItemIsNotCounted(t *testing.T) {
 		require.Nil(t, search(ada, "zokeeper", "").body["did_you_mean"])
 		require.Zero(t, search(ada, "zookeeper", "").body["total"])
 		require.EqualValues(t, 3, search(eve, "needle", "").body["total"], "who sees both collections finds it all the time")
+		titles, _ := x.suggest(ada, "need", "&limit=2")
+		require.Equal(t, []string{"needle", "needle"}, titles, "and it takes nobody's place")
 	}
 	x.call(eve, "PATCH", "/v1/items/"+moved, object{"collection_id": hidden}).is(200)
 	hides()

@@ -21,6 +21,32 @@ func (b *testBundle) suggest(user *account, q, more string) (titles, tags []stri
 	return titles, tags
 }
 
+// TestWhatIsGoneTakesNoPlaceAmongSuggestions deletes and moves far more than are suggested, while the index has them all, before what is left.
+func TestWhatIsGoneTakesNoPlaceAmongSuggestions(t *testing.T) {
+	t.Parallel()
+	x := setupIndexed(t)
+	ada, eve := x.account("ada"), x.account("eve")
+	shared, hidden := x.collection(eve, "shared"), x.collection(eve, "hidden")
+	x.member(eve, shared, ada, "viewer")
+	items := []string{x.item(eve, shared, "needle that stays")}
+	for range 40 {
+		items = append(items, x.item(eve, shared, "needle"))
+	}
+	x.sync(items...)
+	x.refresh()
+	for i, item := range items[1:] {
+		if i%2 == 0 {
+			x.call(eve, "PATCH", "/v1/items/"+item, object{"collection_id": hidden}).is(200)
+		} else {
+			x.call(eve, "DELETE", "/v1/items/"+item, nil).is(204)
+		}
+	}
+	for _, limit := range []string{"", "&limit=1", "&limit=20"} {
+		titles, _ := x.suggest(ada, "need", limit)
+		require.Equal(t, []string{"needle that stays"}, titles, limit)
+	}
+}
+
 func TestSuggest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

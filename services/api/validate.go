@@ -184,13 +184,13 @@ func (op *operation) mediaType(c *gin.Context) (*openapi3.Schema, error) {
 	mediaType, parameters, err := mime.ParseMediaType(strings.Join(c.Request.Header.Values("Content-Type"), ", ")) // two of them are none
 	schema := op.bodies[mediaType]
 	charset := parameters["charset"]
-	if err != nil || schema == nil || (charset != "" && !strings.EqualFold(charset, "utf-8")) || encoded(c.Request) {
+	if coded := encoded(c.Request); coded || err != nil || schema == nil || (charset != "" && !strings.EqualFold(charset, "utf-8")) {
 		accepted := make([]string, 0, len(op.bodies))
 		for name := range op.bodies {
 			accepted = append(accepted, name)
 		}
 		slices.Sort(accepted)
-		return nil, unsupportedMediaType("send the body in UTF-8, without Content-Encoding, as Content-Type: " + strings.Join(accepted, " or "))
+		return nil, unsupportedMediaType(c.Request.Method, accepted, coded)
 	}
 	return schema, nil
 }

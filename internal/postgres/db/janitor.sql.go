@@ -94,6 +94,9 @@ WITH doomed AS (
     DELETE FROM item_tags it USING doomed WHERE it.item_id = doomed.id
 ), forgotten AS (
     DELETE FROM item_index_state s USING doomed WHERE s.item_id = doomed.id
+    RETURNING s.item_id, s.indexed_version
+), settled AS (
+    DELETE FROM item_moves m USING forgotten WHERE m.item_id = forgotten.item_id AND m.version <= forgotten.indexed_version
 )
 DELETE FROM items USING doomed WHERE items.id = doomed.id
 `

@@ -149,13 +149,14 @@ func (q *Queries) CountSearchMatches(ctx context.Context, arg CountSearchMatches
 const listMovedAway = `-- name: ListMovedAway :many
 SELECT m.item_id FROM item_moves m
 WHERE m.from_collection = ANY ($1::uuid[])
+  AND NOT EXISTS (SELECT 1 FROM item_index_state s WHERE s.item_id = m.item_id AND s.indexed_version >= m.version AND s.indexed_at < $2::timestamptz)
   AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = m.item_id AND i.collection_id = ANY ($1::uuid[]))
-LIMIT $2
+LIMIT $3
 `
 
-// What the index may have in these collections although it is in none of them any more.
-func (q *Queries) ListMovedAway(ctx context.Context, collectionIds []uuid.UUID, atMost int32) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, listMovedAway, collectionIds, atMost)
+// What the index may have in these collections although it is in none of them any more, but for what it was given before a time.
+func (q *Queries) ListMovedAway(ctx context.Context, collectionIds []uuid.UUID, shownBefore time.Time, atMost int32) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, listMovedAway, collectionIds, shownBefore, atMost)
 	if err != nil {
 		return nil, err
 	}

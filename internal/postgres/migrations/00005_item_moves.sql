@@ -7,7 +7,7 @@ SET LOCAL lock_timeout = '3s';
 -- counted. A row goes some time after the index has the move.
 CREATE TABLE item_moves (
     from_collection uuid NOT NULL,
-    item_id         uuid NOT NULL REFERENCES items (id) ON DELETE CASCADE,
+    item_id         uuid NOT NULL, -- which may have been erased, unseen by search
     version         bigint NOT NULL, -- that the move made
     PRIMARY KEY (from_collection, item_id)
 );

@@ -1,7 +1,8 @@
 -- name: ListMovedAway :many
--- What the index may have in these collections although it is in none of them any more.
+-- What the index may have in these collections although it is in none of them any more, but for what it was given before a time.
 SELECT m.item_id FROM item_moves m
 WHERE m.from_collection = ANY (@collection_ids::uuid[])
+  AND NOT EXISTS (SELECT 1 FROM item_index_state s WHERE s.item_id = m.item_id AND s.indexed_version >= m.version AND s.indexed_at < @shown_before::timestamptz)
   AND NOT EXISTS (SELECT 1 FROM items i WHERE i.id = m.item_id AND i.collection_id = ANY (@collection_ids::uuid[]))
 LIMIT @at_most;
 

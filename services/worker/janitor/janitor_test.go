@@ -232,6 +232,13 @@ func TestMovesAreRememberedUntilTheIndexHasHadThem(t *testing.T) {
 	require.Zero(t, b.count("SELECT count(*) FROM item_moves WHERE item_id = ANY ($1)", old))
 	require.Equal(t, map[string]int64{"items": 1}, b.round(time.Nanosecond))
 	require.Equal(t, 4, b.count("SELECT count(*) FROM item_moves WHERE item_id = ANY ($1)", []uuid.UUID{unseen, fresh, again}), "again from both")
+	require.Equal(t, 4, b.count("SELECT count(*) FROM item_moves"))
+
+	// An item that is erased although search has never seen its move stays out of searches.
+	b.Delete(t, unseen)
+	b.Exec(t, "UPDATE items SET deleted_at = now() - interval '38 days' WHERE id = $1", unseen)
+	require.Equal(t, map[string]int64{"items": 1}, b.round(0))
+	require.Equal(t, 4, b.count("SELECT count(*) FROM item_moves"))
 	b.seen(again)
 	age(again)
 	require.Equal(t, map[string]int64{"item_moves": 2}, b.round(0))
