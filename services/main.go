@@ -23,7 +23,7 @@ func main() {
 	if err := rootCommand().ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		stop()
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
 }
 
@@ -44,6 +44,7 @@ func rootCommand() *cobra.Command {
 		role("worker", "Run background jobs", runWorker),
 		role("migrate", "Bring the database to the newest schema and ensure the first admin", runMigrate),
 		adminCommand(),
+		checkCommand(),
 		devCommand(),
 		demoCommand(),
 	)

@@ -94,6 +94,42 @@ func (x *Indexer) Page(ctx context.Context, collectionID, after uuid.UUID, size 
 	return targets, nil
 }
 
+// Documents hands out the documents of the items that the index should have, as they are now: a few at a time, so that little is in memory.
+func (x *Indexer) Documents(ctx context.Context, ids []uuid.UUID, use func([]Document) error) error {
+	targets := make([]Target, len(ids))
+	for i, id := range ids {
+		targets[i] = Target{ItemID: id}
+	}
+	sizes, err := x.sizes(ctx, targets)
+	if err != nil {
+		return err
+	}
+	for chunk := range chunks(targets, sizes) {
+		rows, err := x.queries.ItemsForIndexing(ctx, itemIDs(chunk))
+		if err != nil {
+			return fmt.Errorf("fetch items: %w", err)
+		}
+		documents := make([]Document, 0, len(rows))
+		for i := range rows {
+			if !rows[i].Deleted {
+				documents = append(documents, document(&rows[i]))
+			}
+		}
+		if err := use(documents); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func itemIDs(targets []Target) []uuid.UUID {
+	ids := make([]uuid.UUID, len(targets))
+	for i, t := range targets {
+		ids[i] = t.ItemID
+	}
+	return ids
+}
+
 func (x *Indexer) each(ctx context.Context, targets []Target, versionType elastic.VersionType) ([]Rejection, error) {
 	// In id order, so that two indexers that record the same items can't deadlock; the newest version of each.
 	targets = slices.Clone(targets)
@@ -121,11 +157,7 @@ func (x *Indexer) each(ctx context.Context, targets []Target, versionType elasti
 
 // sizes are the bytes of the targets' contents; a target without a row has none.
 func (x *Indexer) sizes(ctx context.Context, targets []Target) (map[uuid.UUID]int, error) {
-	ids := make([]uuid.UUID, len(targets))
-	for i, t := range targets {
-		ids[i] = t.ItemID
-	}
-	rows, err := x.queries.ItemContentBytes(ctx, ids)
+	rows, err := x.queries.ItemContentBytes(ctx, itemIDs(targets))
 	if err != nil {
 		return nil, fmt.Errorf("measure items: %w", err)
 	}
@@ -157,10 +189,7 @@ func chunks(targets []Target, sizes map[uuid.UUID]int) iter.Seq[[]Target] {
 }
 
 func (x *Indexer) chunk(ctx context.Context, targets []Target, versionType elastic.VersionType) ([]Rejection, error) {
-	ids := make([]uuid.UUID, len(targets))
-	for i, t := range targets {
-		ids[i] = t.ItemID
-	}
+	ids := itemIDs(targets)
 	rows, err := x.queries.ItemsForIndexing(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("fetch items: %w", err)
@@ -207,13 +236,17 @@ func action(t Target, row *db.ItemsForIndexingRow, versionType elastic.VersionTy
 		}
 		return a, nil
 	}
-	document, err := json.Marshal(Document{
-		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, Tags: row.Tags, SourceURL: row.SourceUrl,
-		CreatedBy: row.CreatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version,
-	})
+	encoded, err := json.Marshal(document(row))
 	if err != nil {
 		return a, fmt.Errorf("encode item: %w", err)
 	}
-	a.Version, a.Document = row.Version, document
+	a.Version, a.Document = row.Version, encoded
 	return a, nil
+}
+
+func document(row *db.ItemsForIndexingRow) Document {
+	return Document{
+		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, Tags: row.Tags, SourceURL: row.SourceUrl,
+		CreatedBy: row.CreatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version,
+	}
 }

@@ -1,0 +1,99 @@
+-- name: CheckItems :many
+-- The Check queries read in key order, page by page, so that a check needs the same memory for a thousand rows and for a billion. deleted: the index
+-- may not have it.
+SELECT i.id, i.version, (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
+    coalesce(s.indexed_version, 0)::bigint AS indexed_version
+FROM items i
+JOIN collections c ON c.id = i.collection_id
+LEFT JOIN item_index_state s ON s.item_id = i.id
+WHERE i.id > @after_id ORDER BY i.id LIMIT @page_size;
+
+-- name: CheckItemsByID :many
+SELECT i.id, i.version, (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
+    coalesce(s.indexed_version, 0)::bigint AS indexed_version
+FROM items i
+JOIN collections c ON c.id = i.collection_id
+LEFT JOIN item_index_state s ON s.item_id = i.id
+WHERE i.id = ANY (@ids::uuid[]);
+
+-- name: CheckUnpublished :many
+-- Which of these aggregates have an event that the relay has not published.
+SELECT DISTINCT o.aggregate_id FROM outbox o WHERE o.published_at IS NULL AND o.aggregate_id = ANY (@ids::uuid[]);
+
+-- name: CheckEntities :many
+-- What events tell of. first_version is the first one that has an event: the membership that comes with a collection is part of CollectionCreated.
+-- deleted: it may have versions without an event, as a tag's change makes of what is in the trash. Each table is read in its own order, so that
+-- its index serves.
+SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
+    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt
+FROM (
+    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt
+     FROM items i WHERE i.id > @after_id ORDER BY i.id LIMIT @page_size)
+    UNION ALL
+    (SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0
+     FROM collections c WHERE c.id > @after_id ORDER BY c.id LIMIT @page_size)
+    UNION ALL
+    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0
+     FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id > @after_id ORDER BY m.id LIMIT @page_size)
+    UNION ALL
+    (SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt
+     FROM jobs j WHERE j.id > @after_id ORDER BY j.id LIMIT @page_size)
+) AS u
+ORDER BY u.id LIMIT @page_size;
+
+-- name: CheckEntitiesByID :many
+SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
+    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt
+FROM (
+    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt
+    FROM items i WHERE i.id = ANY (@ids::uuid[])
+    UNION ALL
+    SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0 FROM collections c WHERE c.id = ANY (@ids::uuid[])
+    UNION ALL
+    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0
+    FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id = ANY (@ids::uuid[])
+    UNION ALL
+    SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt FROM jobs j WHERE j.id = ANY (@ids::uuid[])
+) AS u;
+
+-- name: CheckTrailEntities :many
+-- The entities of the trail, by keyset: an index alone answers.
+SELECT DISTINCT a.entity_id FROM audit_events a WHERE a.entity_id > @after_id ORDER BY a.entity_id LIMIT @page_size;
+
+-- name: CheckTrail :many
+-- What the trail tells of each entity, in one row: the first, the last and the missing versions, and those that two events claim. A gap after
+-- ItemDeleted is none: what is in the trash gets versions without an event.
+WITH told AS (
+    SELECT a.entity_id, a.entity_type, a.event_type, a.collection_id, v.version, a.data ->> 'state' AS state, a.data ->> 'attempt' AS attempt,
+        lag(v.version) OVER w AS before, lag(a.event_type) OVER w AS type_before,
+        lead(v.version) OVER w IS NULL AS newest
+    FROM audit_events a
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN a.data ->> 'entity_version' ~ '^[0-9]{1,18}$' THEN (a.data ->> 'entity_version')::bigint END AS version
+    ) AS v
+    WHERE a.entity_id = ANY (@ids::uuid[]) AND v.version IS NOT NULL
+    WINDOW w AS (PARTITION BY a.entity_id ORDER BY v.version, a.event_id)
+)
+SELECT t.entity_id, min(t.entity_type)::text AS entity_type, min(t.version)::bigint AS first_version, max(t.version)::bigint AS last_version,
+    (count(*) FILTER (WHERE t.version > t.before + 1 AND t.type_before <> 'ItemDeleted'))::bigint AS gaps,
+    coalesce(min(t.before + 1) FILTER (WHERE t.version > t.before + 1 AND t.type_before <> 'ItemDeleted'), 0)::bigint AS first_gap,
+    (count(*) FILTER (WHERE t.version = t.before))::bigint AS repeats,
+    coalesce(min(t.version) FILTER (WHERE t.version = t.before), 0)::bigint AS first_repeat,
+    coalesce(max(t.event_type) FILTER (WHERE t.newest), '')::text AS last_type,
+    coalesce(max(t.state) FILTER (WHERE t.newest), '')::text AS last_state,
+    coalesce(max(t.attempt) FILTER (WHERE t.newest), '')::text AS last_attempt,
+    EXISTS (
+        SELECT 1 FROM collections c WHERE c.id = (array_agg(t.collection_id) FILTER (WHERE t.newest))[1] AND c.deleted_at IS NULL
+    )::boolean AS collection_lives
+FROM told t GROUP BY t.entity_id;
+
+-- name: CheckOutbox :many
+-- Published events, by keyset.
+SELECT o.id, o.event_id FROM outbox o WHERE o.id > @after_id AND o.published_at IS NOT NULL ORDER BY o.id LIMIT @page_size;
+
+-- name: CheckAuditEvents :many
+SELECT a.event_id FROM audit_events a WHERE a.event_id = ANY (@event_ids::uuid[]);
+
+-- name: CheckOutboxEvents :many
+-- What the events are that the trail lacks. Read by the place in the outbox, which has an index; event_id has none.
+SELECT o.id, o.event_id, o.aggregate_id, (o.payload ->> 'event_type')::text AS event_type FROM outbox o WHERE o.id = ANY (@ids::bigint[]);
