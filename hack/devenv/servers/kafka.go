@@ -17,15 +17,22 @@ import (
 	"github.com/atlas-platform/atlas/internal/pgserver"
 )
 
-// kafkaPorts: one for clients on this host, one whose advertised address is the node's, one for the controller.
-type kafkaPorts struct{ host, node, controller int }
+// kafkaPorts: one for clients on this host, one whose advertised address is the node's, one for the controller, and one whose advertised address
+// is another port, for a test's proxy.
+type kafkaPorts struct{ host, node, controller, proxied, proxy int }
 
 func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 	if address := u.given("KAFKA_BROKERS", kafkaName, u.last.KafkaBrokers); address != "" {
 		return external(ctx, p, "KAFKA_BROKERS", address, probeKafka(address))
 	}
 	if running, ok := u.State.Find(kafkaName); ok {
-		ports, err := kafkaPortsFrom(u.State.KnownPort)
+		ports, err := kafkaPortsFrom(func(use string) (int, error) {
+			port, err := u.State.KnownPort(use)
+			if strings.HasPrefix(use, kafkaName+"-prox") {
+				return port, nil // none: it was started by a program from before the listener
+			}
+			return port, err
+		})
 		if err != nil {
 			return endpoint{}, err
 		}
@@ -82,12 +89,22 @@ func kafkaPortsFrom(port func(string) (int, error)) (kafkaPorts, error) {
 	if ports.node, err = port(kafkaName + "-node"); err != nil {
 		return ports, err
 	}
-	ports.controller, err = port(kafkaName + "-controller")
+	if ports.controller, err = port(kafkaName + "-controller"); err != nil {
+		return ports, err
+	}
+	if ports.proxied, err = port(kafkaName + "-proxied"); err != nil {
+		return ports, err
+	}
+	ports.proxy, err = port(kafkaName + "-proxy")
 	return ports, err
 }
 
 func kafkaEndpoint(ports kafkaPorts) endpoint {
-	return endpoint{host: onHost(ports.host), node: atNode(ports.node), ports: []int{ports.node}, how: AsProcess}
+	e := endpoint{host: onHost(ports.host), node: atNode(ports.node), ports: []int{ports.node}, how: AsProcess}
+	if ports.proxied != 0 && ports.proxy != 0 {
+		e.proxied, e.proxy = onHost(ports.proxied), onHost(ports.proxy)
+	}
+	return e
 }
 
 // kafkaHome is the folder of one broker.
@@ -152,11 +169,11 @@ func brokerProperties(ports kafkaPorts, data string) string {
 	return fmt.Sprintf(`process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=%[3]s
-listeners=PLAINTEXT://%[1]s,NODE://%[2]s,CONTROLLER://%[3]s
-advertised.listeners=PLAINTEXT://%[1]s,NODE://%[4]s
+listeners=PLAINTEXT://%[1]s,NODE://%[2]s,PROXIED://%[6]s,CONTROLLER://%[3]s
+advertised.listeners=PLAINTEXT://%[1]s,NODE://%[4]s,PROXIED://%[7]s
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,NODE:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,NODE:PLAINTEXT,PROXIED:PLAINTEXT
 log.dirs=%[5]s
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -168,5 +185,5 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=16777216
-`, onHost(ports.host), onHost(ports.node), onHost(ports.controller), atNode(ports.node), data)
+`, onHost(ports.host), onHost(ports.node), onHost(ports.controller), atNode(ports.node), data, onHost(ports.proxied), onHost(ports.proxy))
 }

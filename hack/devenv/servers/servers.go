@@ -49,6 +49,10 @@ type Servers struct {
 	NodePorts []int `json:"nodePorts"`
 	// Unreachable names what the user gave and pods of the node can't reach, and why. Without pods it doesn't matter.
 	Unreachable []string `json:"unreachable,omitempty"`
+	// KafkaProxied is a listener of Kafka whose advertised address is KafkaProxy, where nobody listens: a test puts a proxy there. Empty where Kafka
+	// is not a process of this instance.
+	KafkaProxied string `json:"kafkaProxied,omitempty"`
+	KafkaProxy   string `json:"kafkaProxy,omitempty"`
 	// How says for each server how it runs: "process", "container" or the variable that gave its address.
 	How map[string]string `json:"how"`
 }
@@ -68,6 +72,8 @@ type Options struct {
 	State *process.State
 	// Console reports the steps; nil is silent.
 	Console *process.Console
+	// Processes keeps the servers from being containers: a test wants to do things to them.
+	Processes bool
 	// Getenv looks up the addresses given by the user; nil means os.Getenv.
 	Getenv func(string) string
 }
@@ -77,6 +83,8 @@ type endpoint struct {
 	host, node string
 	ports      []int
 	how        string
+	// proxied and proxy are Servers.KafkaProxied and KafkaProxy.
+	proxied, proxy string
 	// unreachable says why pods of the node can't reach it; empty when they can.
 	unreachable string
 }
@@ -99,7 +107,7 @@ func Up(ctx context.Context, opts Options) (*Servers, error) {
 	if err != nil {
 		last = &Servers{}
 	}
-	u := &up{Options: opts, last: last, docker: engineAnswers(ctx)}
+	u := &up{Options: opts, last: last, docker: !opts.Processes && engineAnswers(ctx)}
 
 	var pg, kafka, es endpoint
 	var errs [3]error
@@ -114,6 +122,7 @@ func Up(ctx context.Context, opts Options) (*Servers, error) {
 	s := &Servers{
 		DatabaseURL: pg.host, KafkaBrokers: kafka.host, ElasticsearchURL: es.host,
 		NodeDatabaseURL: pg.node, NodeKafkaBrokers: kafka.node, NodeElasticsearchURL: es.node,
+		KafkaProxied: kafka.proxied, KafkaProxy: kafka.proxy,
 		How: map[string]string{postgresName: pg.how, kafkaName: kafka.how, elasticsearchName: es.how},
 	}
 	for _, e := range []endpoint{pg, kafka, es} {

@@ -176,9 +176,9 @@ func TestClusterIDNeverLooksLikeAFlag(t *testing.T) {
 
 func TestConfigurationHoldsAddressesOfLoopbackOnly(t *testing.T) {
 	t.Parallel()
-	broker := brokerProperties(kafkaPorts{host: 1, node: 2, controller: 3}, "/data")
-	require.Contains(t, broker, "listeners=PLAINTEXT://127.0.0.1:1,NODE://127.0.0.1:2,CONTROLLER://127.0.0.1:3\n")
-	require.Contains(t, broker, "advertised.listeners=PLAINTEXT://127.0.0.1:1,NODE://"+NodeAddress+":2\n")
+	broker := brokerProperties(kafkaPorts{host: 1, node: 2, controller: 3, proxied: 4, proxy: 5}, "/data")
+	require.Contains(t, broker, "listeners=PLAINTEXT://127.0.0.1:1,NODE://127.0.0.1:2,PROXIED://127.0.0.1:4,CONTROLLER://127.0.0.1:3\n")
+	require.Contains(t, broker, "advertised.listeners=PLAINTEXT://127.0.0.1:1,NODE://"+NodeAddress+":2,PROXIED://127.0.0.1:5\n")
 	node := nodeConfig("/es", 1, 2)
 	require.Contains(t, node, "http.host: 127.0.0.1\n")
 	require.Contains(t, node, "transport.host: 127.0.0.1\n")
