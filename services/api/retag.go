@@ -29,8 +29,8 @@ type retagging struct {
 	changed map[uuid.UUID]bool
 }
 
-// retag gives each item that has one of the tags a version, a revision and, unless it is in the trash, an event. Items are locked before tags, as
-// by whoever writes an item, and in the order of their ids. Only then the tags are locked, so that other items get them meanwhile; those few are
+// retag gives each item that has one of the tags, in the trash or not, a version, a revision and an event: a version that nobody announces would never be
+// indexed. Items are locked before tags, as by whoever writes an item, and in the order of their ids. Only then the tags are locked, so that other items get them meanwhile; those few are
 // changed afterwards. The caller renames or deletes the tags, and holds lockTagChanges.
 func (s *server) retag(ctx context.Context, q *db.Queries, r retagging) error {
 	r.by, r.at, r.changed = caller(ctx).id(), s.now(), make(map[uuid.UUID]bool)
@@ -84,9 +84,6 @@ func (r retagging) changeBatch(ctx context.Context, q *db.Queries, ids []uuid.UU
 	events := make([]db.InsertOutboxManyParams, 0, len(rows))
 	for _, row := range rows {
 		r.changed[row.ID] = true
-		if row.Deleted {
-			continue
-		}
 		head := db.GetItemHeadRow{ID: row.ID, CollectionID: r.collection, SourceUrl: row.SourceUrl, Version: row.Version}
 		outbox, err := headEvent(ctx, event.ItemUpdated, head, r.at, []string{"tags"})
 		if err != nil {

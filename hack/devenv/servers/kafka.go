@@ -44,7 +44,12 @@ func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 	if u.docker {
 		return u.kafkaContainer(ctx, p)
 	}
-	ports, err := kafkaPortsFrom(u.State.Port)
+	ports, err := kafkaPortsFrom(func(use string) (int, error) {
+		if port, err := u.State.KnownPort(use); err == nil && use == kafkaName+"-proxy" {
+			return port, nil // a proxy listens there
+		}
+		return u.State.Port(use)
+	})
 	if err != nil {
 		return endpoint{}, err
 	}

@@ -267,7 +267,7 @@ WITH tagged AS (
         updated_by = CASE WHEN items.deleted_at IS NULL THEN $3::uuid ELSE items.updated_by END,
         updated_at = CASE WHEN items.deleted_at IS NULL THEN $4::timestamptz ELSE items.updated_at END
     FROM tagged WHERE items.id = tagged.id
-    RETURNING items.id, items.version, items.source_url, items.deleted_at IS NOT NULL AS deleted
+    RETURNING items.id, items.version, items.source_url
 ), revised AS (
     INSERT INTO item_revisions (item_id, version, changed_by, changed_at, changed_fields, before)
     SELECT changed.id, changed.version, $3::uuid, $4::timestamptz, '{tags}', former.before FROM changed JOIN former ON former.id = changed.id
@@ -278,7 +278,7 @@ WITH tagged AS (
     SELECT tagged.id, $6::uuid FROM tagged WHERE $6::uuid IS NOT NULL
     ON CONFLICT DO NOTHING
 )
-SELECT changed.id, changed.version, changed.source_url, changed.deleted::boolean AS deleted FROM changed ORDER BY changed.id
+SELECT changed.id, changed.version, changed.source_url FROM changed ORDER BY changed.id
 `
 
 type RetagItemsParams struct {
@@ -294,7 +294,6 @@ type RetagItemsRow struct {
 	ID        uuid.UUID
 	Version   int64
 	SourceUrl *string
-	Deleted   bool
 }
 
 // After LockItems, as a statement of its own: it must see what the items are now. Those that still have one of the tags get a version and a
@@ -315,12 +314,7 @@ func (q *Queries) RetagItems(ctx context.Context, arg RetagItemsParams) ([]Retag
 	items := []RetagItemsRow{}
 	for rows.Next() {
 		var i RetagItemsRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Version,
-			&i.SourceUrl,
-			&i.Deleted,
-		); err != nil {
+		if err := rows.Scan(&i.ID, &i.Version, &i.SourceUrl); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

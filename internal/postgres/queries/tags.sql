@@ -102,7 +102,7 @@ WITH tagged AS (
         updated_by = CASE WHEN items.deleted_at IS NULL THEN @changed_by::uuid ELSE items.updated_by END,
         updated_at = CASE WHEN items.deleted_at IS NULL THEN @changed_at::timestamptz ELSE items.updated_at END
     FROM tagged WHERE items.id = tagged.id
-    RETURNING items.id, items.version, items.source_url, items.deleted_at IS NOT NULL AS deleted
+    RETURNING items.id, items.version, items.source_url
 ), revised AS (
     INSERT INTO item_revisions (item_id, version, changed_by, changed_at, changed_fields, before)
     SELECT changed.id, changed.version, @changed_by::uuid, @changed_at::timestamptz, '{tags}', former.before FROM changed JOIN former ON former.id = changed.id
@@ -113,7 +113,7 @@ WITH tagged AS (
     SELECT tagged.id, sqlc.narg(target)::uuid FROM tagged WHERE sqlc.narg(target)::uuid IS NOT NULL
     ON CONFLICT DO NOTHING
 )
-SELECT changed.id, changed.version, changed.source_url, changed.deleted::boolean AS deleted FROM changed ORDER BY changed.id;
+SELECT changed.id, changed.version, changed.source_url FROM changed ORDER BY changed.id;
 
 -- name: LockTags :exec
 -- From here on no item gets one of the tags; whoever is giving one to an item is waited for.
