@@ -29,14 +29,14 @@ func TestFaults(t *testing.T) {
 	}
 	seed := *seedFlag
 	if seed == 0 {
-		seed = rand.Uint64N(1 << 32) //nolint:gosec // a plan, no secret
+		seed = rand.Uint64N(1 << 32)
 	}
 	began := time.Now()
 	log := func(format string, args ...any) {
 		t.Logf("%6.1fs "+format, append([]any{time.Since(began).Seconds()}, args...)...)
 	}
 	log("repeat this with -faults.seed=%d -faults.count=%d", seed, *countFlag)
-	p := newPlatform(t, startServers(t, "faults"), build(t, ""), 2)
+	p := newPlatform(t, startServers(t, "faults"), build(t, ""), "api", "api", "indexer", "indexer", "audit", "audit", "worker", "worker")
 	log("the platform runs")
 	w := newWorkload(p, clients+1)
 	found, injector := breakAndVerify(t, p, w, seed, *countFlag, log)
@@ -63,5 +63,5 @@ func breakAndVerify(t *testing.T, p *platformBundle, w *workload, seed uint64, c
 	stop()
 	writers.Wait()
 	log("all faults injected")
-	return verify(p, w), injector
+	return verify(p, w, settleTimeout), injector
 }

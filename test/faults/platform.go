@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -61,13 +62,13 @@ func build(t testing.TB, overlay string) string {
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
-	out, err := exec.Command("go", append(args, "../../services")...).CombinedOutput() //nolint:gosec // fixed arguments
+	out, err := exec.CommandContext(t.Context(), "go", append(args, "../../services")...).CombinedOutput() //nolint:gosec // fixed arguments
 	require.NoError(t, err, string(out))
 	return program
 }
 
-// newPlatform makes an empty Atlas on the servers and starts count processes of each role.
-func newPlatform(t testing.TB, b *serverBundle, program string, count int) *platformBundle {
+// newPlatform makes an empty Atlas on the servers and starts a process for each of the roles.
+func newPlatform(t testing.TB, b *serverBundle, program string, roles ...string) *platformBundle {
 	t.Helper()
 	ctx := t.Context()
 	name := "faults_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
@@ -95,10 +96,8 @@ func newPlatform(t testing.TB, b *serverBundle, program string, count int) *plat
 	}
 	p.run(0, "migrate")
 	p.kafka = newProxy(t, kafkaServer, b.KafkaProxy, b.KafkaProxied)
-	for _, role := range []string{"api", "indexer", "audit", "worker"} {
-		for n := range count {
-			p.addRole(role, role+string(rune('1'+n)))
-		}
+	for _, role := range roles {
+		p.addRole(role)
 	}
 	for _, r := range p.roles {
 		if r.role == "api" {
@@ -128,7 +127,9 @@ func (p *platformBundle) run(want int, args ...string) string {
 	return string(out)
 }
 
-func (p *platformBundle) addRole(role, name string) {
+// addRole starts one more process of a role.
+func (p *platformBundle) addRole(role string) *roleProcess {
+	name := fmt.Sprintf("%s%d", role, len(p.of(role))+1)
 	r := &roleProcess{platform: p, name: name, role: role, address: freeAddress(p.t), ops: freeAddress(p.t), links: map[string]*proxyBundle{}}
 	for _, server := range []string{postgres, elasticsearch} {
 		r.links[server] = newProxy(p.t, name+"-"+server, "", p.servers.address(server))
@@ -137,14 +138,15 @@ func (p *platformBundle) addRole(role, name string) {
 	p.roles = append(p.roles, r)
 	r.start()
 	p.t.Cleanup(r.kill)
+	return r
 }
 
 func (r *roleProcess) start() {
 	p := r.platform
 	log, err := os.OpenFile(filepath.Join(p.folder, r.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	require.NoError(p.t, err)
-	defer log.Close()                      //nolint:errcheck // the process has its own
-	cmd := exec.Command(p.program, r.role) //nolint:gosec // the program that was built
+	defer log.Close()
+	cmd := exec.CommandContext(context.Background(), p.program, r.role) //nolint:gosec // the program that was built
 	cmd.Env = append([]string{
 		"DATABASE_URL=" + at(p.t, p.database, r.links[postgres].address()), "ELASTICSEARCH_URL=http://" + r.links[elasticsearch].address(),
 		"KAFKA_BROKERS=" + p.kafka.address(), "LISTEN_ADDR=" + r.address, "OPS_ADDR=" + r.ops,
@@ -207,8 +209,8 @@ func (p *platformBundle) logTails(wrong bool) {
 }
 
 func freeAddress(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer l.Close() //nolint:errcheck // nothing is pending
+	defer l.Close()
 	return l.Addr().String()
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	toxiproxy "github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
@@ -44,6 +45,11 @@ func (p *proxyBundle) partition() {
 // slow delays everything that goes through.
 func (p *proxyBundle) slow() {
 	p.add(`{"name": "slow", "type": "latency", "stream": "downstream", "attributes": {"latency": 300, "jitter": 250}}`)
+}
+
+// delay keeps everything that is sent upstream for so long.
+func (p *proxyBundle) delay(length time.Duration) {
+	p.add(fmt.Sprintf(`{"name": "late", "type": "latency", "stream": "upstream", "attributes": {"latency": %d}}`, length.Milliseconds()))
 }
 
 func (p *proxyBundle) add(toxic string) {

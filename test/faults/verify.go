@@ -35,19 +35,22 @@ func (f *findings) add(format string, args ...any) { *f = append(*f, fmt.Sprintf
 func (f findings) first(n int) findings { return f[:min(n, len(f))] }
 
 // verify compares everything that there is with everything else, and with what the clients were told.
-func verify(p *platformBundle, w *workload) findings {
-	ctx, cancel := context.WithTimeout(context.Background(), settleTimeout+2*time.Minute)
+func verify(p *platformBundle, w *workload, settle time.Duration) findings {
+	ctx, cancel := context.WithTimeout(context.Background(), settle+2*time.Minute)
 	defer cancel()
 	var found findings
 	database, err := pgx.Connect(ctx, p.database)
 	require.NoError(p.t, err)
-	defer database.Close(ctx) //nolint:errcheck // nothing is pending
+	defer database.Close(ctx)
 	v := &verifier{t: p, db: database, found: &found}
-	v.settle(ctx)
+	v.settle(ctx, settle)
 	v.acknowledged(ctx, w)
 	v.traces(ctx, w)
 	v.topic(ctx)
 	v.index(ctx)
+	if w.calm && v.repeated > 0 {
+		found.add("%d events were published twice although nothing was broken", v.repeated)
+	}
 	return found
 }
 
@@ -55,6 +58,8 @@ type verifier struct {
 	t     *platformBundle
 	db    *pgx.Conn
 	found *findings
+	// repeated is how many events were published more than once.
+	repeated int
 }
 
 func (v *verifier) count(ctx context.Context, query string, args ...any) (n int) {
@@ -71,8 +76,8 @@ var behind = map[string]string{
 }
 
 // settle waits until nothing is behind.
-func (v *verifier) settle(ctx context.Context) {
-	for end := time.Now().Add(settleTimeout); ; {
+func (v *verifier) settle(ctx context.Context, limit time.Duration) {
+	for end := time.Now().Add(limit); ; {
 		var late findings
 		for _, what := range sortedKeys(behind) {
 			if n := v.count(ctx, behind[what]); n > 0 {
@@ -150,10 +155,10 @@ func (v *verifier) traces(ctx context.Context, w *workload) {
 func (v *verifier) topic(ctx context.Context) {
 	client, err := sarama.NewClient([]string{v.t.servers.KafkaBrokers}, kafka.NewConfig("atlas-faults"))
 	require.NoError(v.t.t, err)
-	defer client.Close() //nolint:errcheck // nothing is pending
+	defer client.Close()
 	consumer, err := sarama.NewConsumerFromClient(client)
 	require.NoError(v.t.t, err)
-	defer consumer.Close() //nolint:errcheck // nothing is pending
+	defer consumer.Close()
 	seen, newest := map[uuid.UUID]bool{}, map[uuid.UUID]int64{}
 	for partition := range int32(partitions) {
 		v.read(client, consumer, v.t.topic, partition, func(m *sarama.ConsumerMessage) {
@@ -166,6 +171,7 @@ func (v *verifier) topic(ctx context.Context) {
 				return
 			}
 			if seen[e.EventID] {
+				v.repeated++
 				return
 			}
 			var data struct {
@@ -194,7 +200,7 @@ func (v *verifier) read(client sarama.Client, consumer sarama.Consumer, topic st
 	}
 	messages, err := consumer.ConsumePartition(topic, partition, sarama.OffsetOldest)
 	require.NoError(v.t.t, err)
-	defer messages.Close() //nolint:errcheck // nothing is pending
+	defer messages.Close()
 	for m := range messages.Messages() {
 		each(m)
 		if m.Offset == end-1 {
@@ -218,7 +224,7 @@ func (v *verifier) index(ctx context.Context) {
 	v.ask(ctx, "/_refresh", nil, nil)
 	after := ""
 	for {
-		body := object{"size": 5000, "version": true, "_source": false, "query": object{"match_all": object{}}, "sort": []any{object{"id": "asc"}}}
+		body := object{"size": 5000, "version": true, "_source": []string{"version"}, "query": object{"match_all": object{}}, "sort": []any{object{"id": "asc"}}}
 		if after != "" {
 			body["search_after"] = []string{after}
 		}
@@ -227,13 +233,16 @@ func (v *verifier) index(ctx context.Context) {
 				Hits []struct {
 					ID      string `json:"_id"`
 					Version int64  `json:"_version"`
+					Source  struct {
+						Version int64 `json:"version"`
+					} `json:"_source"`
 				} `json:"hits"`
 			} `json:"hits"`
 		}
 		v.ask(ctx, "/_search", body, &answer)
 		for _, hit := range answer.Hits.Hits {
-			if want[hit.ID] != hit.Version {
-				v.found.add("the index has item %s at version %d, PostgreSQL at %d", hit.ID, hit.Version, want[hit.ID])
+			if want[hit.ID] != hit.Version || want[hit.ID] != hit.Source.Version {
+				v.found.add("the index has version %d of item %s under the number %d, PostgreSQL has %d", hit.Source.Version, hit.ID, hit.Version, want[hit.ID])
 			}
 			delete(want, hit.ID)
 			after = hit.ID
@@ -258,7 +267,7 @@ func (v *verifier) ask(ctx context.Context, path string, body, answer any) {
 	}
 	response, err := http.DefaultClient.Do(request)
 	require.NoError(v.t.t, err)
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close()
 	require.Equal(v.t.t, http.StatusOK, response.StatusCode)
 	if answer != nil {
 		require.NoError(v.t.t, json.NewDecoder(response.Body).Decode(answer))

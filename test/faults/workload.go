@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,7 +60,8 @@ type workload struct {
 	writes map[string]write // by X-Request-Id
 	items  map[string]lastSeen
 	counts map[string]int
-	rate   atomic.Int64 // acknowledged
+	// calm says that nothing was broken, so that nothing may have been repeated.
+	calm bool
 }
 
 // newWorkload makes the clients' accounts.
@@ -121,7 +121,7 @@ func (w *workload) send(address, method, path, token, trace string, body any) (i
 	if err != nil {
 		return 0, nil, err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close()
 	answer, err := io.ReadAll(response.Body)
 	return response.StatusCode, answer, err
 }
@@ -138,7 +138,7 @@ func get(ctx context.Context, address string) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	return response.StatusCode, body, err
 }
@@ -157,7 +157,14 @@ type client struct {
 
 // run writes until ctx is done, a little faster than one at a time per client can.
 func (w *workload) run(ctx context.Context, seed uint64, number int) {
-	c := &client{workload: w, number: number, random: rand.New(rand.NewPCG(seed, uint64(number))), home: map[string]string{}} //nolint:gosec // a plan, no secret
+	w.newClient(seed, number).loop(ctx)
+}
+
+func (w *workload) newClient(seed uint64, number int) *client {
+	return &client{workload: w, number: number, random: rand.New(rand.NewPCG(seed, uint64(number))), home: map[string]string{}} //nolint:gosec // a plan, no secret
+}
+
+func (c *client) loop(ctx context.Context) {
 	for ctx.Err() == nil {
 		c.step()
 		select {
