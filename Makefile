@@ -48,6 +48,10 @@ test: devenv ## Run every test: unit, integration, API server and end-to-end on 
 test-unit: ## Run the tests that need no server
 	@go test -short $(GOTESTFLAGS) ./...
 
+.PHONY: test-faults
+test-faults: ## Kill, pause, restart and cut off everything at random under a workload, and check that nothing is lost (FAULTS=200 SEED=7 REPORT=table.md)
+	@go test ./test/faults -run TestFaults -v -count=1 -timeout 120m -faults.count=$(or $(FAULTS),12) -faults.seed=$(or $(SEED),0) -faults.report=$(abspath $(REPORT))
+
 .PHONY: lint
 lint: lint-spec ## Run the linters
 	@$(LINT) run

@@ -178,7 +178,7 @@ func (i *injector) endSessions() {
 		i.log("no session was ended: %v", err)
 		return
 	}
-	defer admin.Close(ctx)
+	defer admin.Close(ctx) //nolint:errcheck // nothing is pending
 	if _, err := admin.Exec(ctx, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname LIKE 'faults%' AND random() < 0.6"); err != nil {
 		i.log("ending sessions: %v", err)
 	}

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -102,7 +101,7 @@ func (p *platformBundle) settled(t *testing.T) {
 	var found findings
 	database, err := pgx.Connect(t.Context(), p.database)
 	require.NoError(t, err)
-	defer database.Close(context.Background())
+	defer database.Close(context.Background()) //nolint:errcheck // nothing is pending
 	v := &verifier{t: p, db: database, found: &found}
 	v.settle(t.Context(), time.Minute)
 	require.Empty(t, found)
@@ -112,7 +111,7 @@ func (p *platformBundle) settled(t *testing.T) {
 func (p *platformBundle) published(t testing.TB) {
 	database, err := pgx.Connect(t.Context(), p.database)
 	require.NoError(t, err)
-	defer database.Close(context.Background())
+	defer database.Close(context.Background()) //nolint:errcheck // nothing is pending
 	require.Eventually(t, func() bool {
 		var n int
 		return database.QueryRow(t.Context(), behind["events not published"]).Scan(&n) == nil && n == 0
@@ -146,13 +145,4 @@ func killedAtWork(p *platformBundle, c *client) {
 	consumer.kill()
 	consumer.links[postgres].heal()
 	consumer.start()
-}
-
-// write lets one client write for a while.
-func (c *client) write(length time.Duration) {
-	ctx, stop := context.WithTimeout(context.Background(), length)
-	defer stop()
-	var writers sync.WaitGroup
-	writers.Go(func() { c.loop(ctx) })
-	writers.Wait()
 }

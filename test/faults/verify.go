@@ -41,13 +41,16 @@ func verify(p *platformBundle, w *workload, settle time.Duration) findings {
 	var found findings
 	database, err := pgx.Connect(ctx, p.database)
 	require.NoError(p.t, err)
-	defer database.Close(ctx)
+	defer database.Close(ctx) //nolint:errcheck // nothing is pending
 	v := &verifier{t: p, db: database, found: &found}
 	v.settle(ctx, settle)
 	v.acknowledged(ctx, w)
 	v.traces(ctx, w)
 	v.topic(ctx)
 	v.index(ctx)
+	if out, code := p.command("check", "--deep", "--settle", "2s"); code != 0 {
+		found.add("atlas check exits with %d:\n%s", code, out)
+	}
 	if w.calm && v.repeated > 0 {
 		found.add("%d events were published twice although nothing was broken", v.repeated)
 	}
@@ -200,7 +203,7 @@ func (v *verifier) read(client sarama.Client, consumer sarama.Consumer, topic st
 	}
 	messages, err := consumer.ConsumePartition(topic, partition, sarama.OffsetOldest)
 	require.NoError(v.t.t, err)
-	defer messages.Close()
+	defer messages.Close() //nolint:errcheck // nothing is pending
 	for m := range messages.Messages() {
 		each(m)
 		if m.Offset == end-1 {

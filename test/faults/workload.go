@@ -357,7 +357,8 @@ func (c *client) forget(item string) {
 
 func (c *client) bulk(collection string) {
 	operations := []object{
-		{"op": "create", "item": c.newItem(collection)}, {"op": "create", "item": c.newItem(collection)},
+		{"op": "create", "item": c.newItem(collection)},
+		{"op": "create", "item": c.newItem(collection)},
 		{"op": "update", "id": c.pick(c.items), "patch": object{"title": fmt.Sprintf("bulk %d", c.sent)}},
 		{"op": "delete", "id": uuid.NewString()},
 	}
