@@ -1,29 +1,39 @@
 package audit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"github.com/IBM/sarama"
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/atlas-platform/atlas/internal/auditchain"
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/kafka"
-	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
-// lockNamespace is the first half of the advisory lock of a partition's chain: "audi" in ASCII.
-const lockNamespace = 0x61756469
+// lockNamespace is the first half of the advisory lock of a partition's chain.
+const lockNamespace = auditchain.LockNamespace
+
+// uniqueViolation is PostgreSQL's code for an event that the trail has, or that was pruned from it.
+const uniqueViolation = "23505"
+
+// maxTraceparent bounds what is taken from a header. Version 00 has 55 characters; later ones may have more.
+const maxTraceparent = 128
 
 // Writer appends events to the trail.
 type Writer struct {
-	pool *pgxpool.Pool
+	pool     *pgxpool.Pool
+	replayed atomic.Bool // the last batch held events that the trail has
 }
 
 // NewWriter makes a writer.
@@ -62,7 +72,7 @@ func (w *Writer) store(ctx context.Context, entries []entry) ([]kafka.Poison, er
 	if len(entries) == 0 {
 		return nil, nil
 	}
-	err := postgres.InTx(ctx, w.pool, func(tx pgx.Tx) error { return appendToChain(ctx, db.New(tx), entries) })
+	err := w.appendToChain(ctx, entries)
 	var pgErr *pgconn.PgError
 	switch {
 	case err == nil:
@@ -84,62 +94,97 @@ func (w *Writer) store(ctx context.Context, entries []entry) ([]kafka.Poison, er
 // isAboutData tells SQLSTATE class 22 (data exception) and 54 (program limit exceeded) from failures that may pass.
 func isAboutData(code string) bool { return len(code) == 5 && (code[:2] == "22" || code[:2] == "54") }
 
-// errOverlap means that another partition's consumer stored one of the events at the same moment. Trying again sees it.
-var errOverlap = errors.New("an event was stored by another consumer meanwhile")
+// appendToChain writes the entries in one transaction. As a rule none of them is known, and it takes two round trips: where the chain goes on, and
+// the rows. PostgreSQL refuses rows of an event that is known; then, and as long as batches hold such events, those that are known are looked
+// up first.
+func (w *Writer) appendToChain(ctx context.Context, entries []entry) error {
+	if !w.replayed.Load() {
+		if fresh := withoutRepetitions(entries, nil); len(fresh) == len(entries) {
+			err := w.try(ctx, entries, false)
+			var pgErr *pgconn.PgError
+			if !errors.As(err, &pgErr) || pgErr.Code != uniqueViolation {
+				return err
+			}
+		}
+		w.replayed.Store(true)
+	}
+	return w.try(ctx, entries, true) // another partition's consumer may store one of the events meanwhile: then the batch is tried again
+}
 
-func appendToChain(ctx context.Context, q *db.Queries, entries []entry) error {
-	partition := entries[0].message.Partition
-	if err := q.LockAuditChain(ctx, lockNamespace, partition); err != nil {
+func (w *Writer) try(ctx context.Context, entries []entry, look bool) error {
+	conn, err := w.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer conn.Release() // ends a connection that is left within a transaction
+	line := &pipeline{conn: conn}
+	if err = w.transaction(ctx, line, entries, look); err != nil {
+		line.rollback(ctx)
+	}
+	return err
+}
+
+func (w *Writer) transaction(ctx context.Context, line *pipeline, entries []entry, look bool) error {
+	q, partition := db.New(line), entries[0].message.Partition
+	line.queue("begin")
+	if err := q.LockAuditChain(ctx, lockNamespace, partition); err != nil { // queued, so only its arguments can fail
 		return fmt.Errorf("lock the chain of partition %d: %w", partition, err)
 	}
-	fresh, err := withoutDuplicates(ctx, q, entries)
-	if err != nil || len(fresh) == 0 {
-		return err
+	if look {
+		known, err := q.KnownAuditEvents(ctx, sortedIDs(entries))
+		if err != nil {
+			return fmt.Errorf("look for known events: %w", err)
+		}
+		fresh := withoutRepetitions(entries, known)
+		w.replayed.Store(len(fresh) < len(entries))
+		if entries = fresh; len(entries) == 0 {
+			line.queue("commit")
+			return line.flush(ctx)
+		}
 	}
-	position, previous := int64(0), Genesis()
-	switch head, err := q.AuditChainHead(ctx, partition); {
-	case err == nil:
-		position, previous = head.ChainPosition, head.Hash
-	case !errors.Is(err, pgx.ErrNoRows):
-		return fmt.Errorf("read the head of the chain: %w", err)
+	raw := make([]string, len(entries))
+	for i := range entries {
+		raw[i] = string(entries[i].event.Data)
 	}
-	raw := make([]string, len(fresh))
-	for i := range fresh {
-		raw[i] = string(fresh[i].event.Data)
-	}
-	data, err := q.CanonicalJSON(ctx, raw)
+	prepared, err := q.PrepareAuditEvents(ctx, raw, partition)
 	if err != nil {
 		return fmt.Errorf("normalise the events' data: %w", err)
 	}
-	rows := db.InsertAuditEventsParams{KafkaPartition: partition, RecordedAt: time.Now().UTC().Truncate(time.Microsecond)}
-	for i := range fresh {
+	rows := newRows(partition, len(entries))
+	position, previous := prepared[0].ChainPosition, prepared[0].Hash
+	for i := range entries {
 		position++
-		row := newRow(&fresh[i], data[i], position, rows.RecordedAt)
+		row := newRow(&entries[i], prepared[i].Data, position, rows.RecordedAt)
 		hash := row.Hash(previous)
 		add(&rows, &row, previous, hash)
 		previous = hash
 	}
-	inserted, err := q.InsertAuditEvents(ctx, rows)
-	if err != nil {
+	if err := q.InsertAuditEvents(ctx, rows); err != nil {
 		return fmt.Errorf("insert audit rows: %w", err)
 	}
-	if inserted != int64(len(fresh)) {
-		return errOverlap // rolled back: a skipped row would break the chain
+	last := entries[len(entries)-1].message.Offset
+	if err := q.MoveAuditHead(ctx, db.MoveAuditHeadParams{KafkaPartition: partition, ChainPosition: position, Hash: previous, KafkaOffset: last}); err != nil {
+		return fmt.Errorf("move the head of the chain: %w", err)
+	}
+	line.queue("commit")
+	if err := line.flush(ctx); err != nil {
+		return fmt.Errorf("write audit rows: %w", err)
 	}
 	return nil
 }
 
-// withoutDuplicates leaves out events that the trail has and repetitions within the batch.
-func withoutDuplicates(ctx context.Context, q *db.Queries, entries []entry) ([]entry, error) {
+func sortedIDs(entries []entry) []uuid.UUID {
 	ids := make([]uuid.UUID, len(entries))
 	for i := range entries {
 		ids[i] = entries[i].event.EventID
 	}
-	known, err := q.KnownAuditEvents(ctx, ids)
-	if err != nil {
-		return nil, fmt.Errorf("look for known events: %w", err)
-	}
-	seen := make(map[uuid.UUID]struct{}, len(entries))
+	slices.SortFunc(ids, func(a, b uuid.UUID) int { return bytes.Compare(a[:], b[:]) })
+	return ids
+}
+
+// withoutRepetitions leaves out events that are known and those that came before in the batch.
+func withoutRepetitions(entries []entry, known []uuid.UUID) []entry {
+	seen := make(map[uuid.UUID]struct{}, len(entries)+len(known))
 	for _, id := range known {
 		seen[id] = struct{}{}
 	}
@@ -150,11 +195,21 @@ func withoutDuplicates(ctx context.Context, q *db.Queries, entries []entry) ([]e
 			fresh = append(fresh, e)
 		}
 	}
-	return fresh, nil
+	return fresh
 }
 
-func newRow(e *entry, data string, position int64, recordedAt time.Time) Row {
-	row := Row{
+func newRows(partition int32, n int) db.InsertAuditEventsParams {
+	return db.InsertAuditEventsParams{
+		KafkaPartition: partition, RecordedAt: time.Now().UTC().Truncate(time.Microsecond),
+		EventIds: make([]uuid.UUID, 0, n), EventTypes: make([]string, 0, n), Versions: make([]int32, 0, n), OccurredAts: make([]time.Time, 0, n),
+		ActorUserIds: make([]string, 0, n), TraceIds: make([]string, 0, n), Traceparents: make([]string, 0, n),
+		EntityTypes: make([]string, 0, n), EntityIds: make([]uuid.UUID, 0, n), CollectionIds: make([]string, 0, n), Data: make([]string, 0, n),
+		KafkaOffsets: make([]int64, 0, n), ChainPositions: make([]int64, 0, n), PreviousHashes: make([][]byte, 0, n), Hashes: make([][]byte, 0, n),
+	}
+}
+
+func newRow(e *entry, data string, position int64, recordedAt time.Time) auditchain.Row {
+	row := auditchain.Row{
 		EventID: e.event.EventID, EventType: string(e.event.EventType), Version: int32(e.event.Version), //nolint:gosec // Decode admits 1 only
 		OccurredAt: e.event.OccurredAt.UTC().Truncate(time.Microsecond), ActorUserID: e.event.ActorUserID, TraceID: e.event.TraceID,
 		EntityType: string(e.event.Entity.Type), EntityID: e.event.Entity.ID, CollectionID: e.event.Entity.CollectionID, Data: data,
@@ -163,10 +218,23 @@ func newRow(e *entry, data string, position int64, recordedAt time.Time) Row {
 	if row.TraceID != nil && *row.TraceID == "" {
 		row.TraceID = nil
 	}
+	if parent := traceparent(e.message); parent != "" {
+		row.Traceparent = &parent
+	}
 	return row
 }
 
-func add(rows *db.InsertAuditEventsParams, row *Row, previous, hash []byte) {
+// traceparent is the record's header, where it is one: the contract does not promise it, and anybody may write to the topic.
+func traceparent(message *sarama.ConsumerMessage) string {
+	for _, h := range message.Headers {
+		if string(h.Key) == kafka.HeaderTraceparent && len(h.Value) <= maxTraceparent && utf8.Valid(h.Value) && bytes.IndexByte(h.Value, 0) < 0 {
+			return string(h.Value)
+		}
+	}
+	return ""
+}
+
+func add(rows *db.InsertAuditEventsParams, row *auditchain.Row, previous, hash []byte) {
 	rows.EventIds = append(rows.EventIds, row.EventID)
 	rows.EventTypes = append(rows.EventTypes, row.EventType)
 	rows.Versions = append(rows.Versions, row.Version)
@@ -177,6 +245,11 @@ func add(rows *db.InsertAuditEventsParams, row *Row, previous, hash []byte) {
 		trace = *row.TraceID
 	}
 	rows.TraceIds = append(rows.TraceIds, trace)
+	var parent string
+	if row.Traceparent != nil {
+		parent = *row.Traceparent
+	}
+	rows.Traceparents = append(rows.Traceparents, parent)
 	rows.EntityTypes = append(rows.EntityTypes, row.EntityType)
 	rows.EntityIds = append(rows.EntityIds, row.EntityID)
 	rows.CollectionIds = append(rows.CollectionIds, text(row.CollectionID))

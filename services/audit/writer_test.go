@@ -10,9 +10,11 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/atlas-platform/atlas/internal/auditchain"
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/kafka"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
@@ -43,31 +45,13 @@ func handle(t *testing.T, w *audit.Writer, batch ...*sarama.ConsumerMessage) []k
 	return poison
 }
 
-// verify reads every row back and follows each partition's chain. It returns the number of rows.
+// verify follows each partition's chain. It returns the number of rows.
 func verify(t *testing.T, pool *pgxpool.Pool) int {
 	t.Helper()
-	rows, err := pool.Query(context.Background(), `SELECT event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id,
-		collection_id, data::text, kafka_partition, kafka_offset, chain_position, recorded_at, previous_hash, hash
-		FROM audit_events ORDER BY kafka_partition, chain_position`)
+	report, err := auditchain.Verify(context.Background(), pool, auditchain.VerifyOptions{})
 	require.NoError(t, err)
-	defer rows.Close()
-	previous, position := map[int32][]byte{}, map[int32]int64{}
-	n := 0
-	for ; rows.Next(); n++ {
-		var r audit.Row
-		var previousHash, hash []byte
-		require.NoError(t, rows.Scan(&r.EventID, &r.EventType, &r.Version, &r.OccurredAt, &r.ActorUserID, &r.TraceID, &r.EntityType, &r.EntityID,
-			&r.CollectionID, &r.Data, &r.Partition, &r.Offset, &r.Position, &r.RecordedAt, &previousHash, &hash))
-		if previous[r.Partition] == nil {
-			previous[r.Partition] = audit.Genesis()
-		}
-		require.Equal(t, position[r.Partition]+1, r.Position)
-		require.Equal(t, previous[r.Partition], previousHash)
-		require.Equal(t, hash, r.Hash(previousHash))
-		previous[r.Partition], position[r.Partition] = hash, r.Position
-	}
-	require.NoError(t, rows.Err())
-	return n
+	require.Empty(t, report.Findings)
+	return int(report.Rows)
 }
 
 func TestEveryEventIsStoredOnceAndChained(t *testing.T) {
@@ -146,34 +130,49 @@ func TestTheTrailIsImmutable(t *testing.T) {
 	require.Equal(t, 1, verify(t, pool))
 }
 
-func TestHashCoversEveryField(t *testing.T) {
+func TestTheTraceparentIsKept(t *testing.T) {
 	t.Parallel()
-	id, text := uuid.New(), "x"
-	base := audit.Row{OccurredAt: time.Unix(1, 0), RecordedAt: time.Unix(2, 0)}
-	changes := map[string]func(*audit.Row){
-		"event_id":      func(r *audit.Row) { r.EventID = id },
-		"event_type":    func(r *audit.Row) { r.EventType = text },
-		"version":       func(r *audit.Row) { r.Version = 1 },
-		"occurred_at":   func(r *audit.Row) { r.OccurredAt = time.Unix(3, 0) },
-		"actor":         func(r *audit.Row) { r.ActorUserID = &id },
-		"nil actor":     func(r *audit.Row) { r.ActorUserID = &uuid.Nil },
-		"trace_id":      func(r *audit.Row) { r.TraceID = &text },
-		"entity_type":   func(r *audit.Row) { r.EntityType = text },
-		"entity_id":     func(r *audit.Row) { r.EntityID = id },
-		"collection_id": func(r *audit.Row) { r.CollectionID = &id },
-		"data":          func(r *audit.Row) { r.Data = text },
-		"partition":     func(r *audit.Row) { r.Partition = 1 },
-		"offset":        func(r *audit.Row) { r.Offset = 1 },
-		"position":      func(r *audit.Row) { r.Position = 1 },
-		"recorded_at":   func(r *audit.Row) { r.RecordedAt = time.Unix(3, 0) },
+	pool := pgtest.New(t)
+	const parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	with, without, odd := message(t, 0, 0, envelope(t, `{}`)), message(t, 0, 1, envelope(t, `{}`)), message(t, 0, 2, envelope(t, `{}`))
+	with.Headers = []*sarama.RecordHeader{{Key: []byte("event_id"), Value: []byte("x")}, {Key: []byte(kafka.HeaderTraceparent), Value: []byte(parent)}}
+	odd.Headers = []*sarama.RecordHeader{{Key: []byte(kafka.HeaderTraceparent), Value: []byte("a\x00b")}}
+	require.Empty(t, handle(t, audit.NewWriter(pool), with, without, odd))
+	require.Equal(t, 3, verify(t, pool))
+	rows, err := pool.Query(t.Context(), "SELECT coalesce(traceparent, 'none') FROM audit_events ORDER BY kafka_offset")
+	require.NoError(t, err)
+	kept, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, []string{parent, "none", "none"}, kept)
+}
+
+func TestWhereRowsWereCutOffTheChainGoesOnAfterTheGap(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	w := audit.NewWriter(pool)
+	for i := range 3 {
+		handle(t, w, message(t, 0, int64(i), envelope(t, `{}`)))
 	}
-	seen := map[string]string{string(base.Hash(audit.Genesis())): "base"}
-	for name, change := range changes {
-		row := base
-		change(&row)
-		hash := string(row.Hash(audit.Genesis()))
-		require.NotContains(t, seen, hash, name)
-		seen[hash] = name
-	}
-	require.NotEqual(t, base.Hash(audit.Genesis()), base.Hash([]byte("other")))
+	_, err := pool.Exec(t.Context(), `ALTER TABLE audit_events DISABLE TRIGGER ALL; DELETE FROM audit_events WHERE chain_position = 3;
+		ALTER TABLE audit_events ENABLE TRIGGER ALL`)
+	require.NoError(t, err)
+	handle(t, w, message(t, 0, 3, envelope(t, `{}`)))
+	report, err := auditchain.Verify(t.Context(), pool, auditchain.VerifyOptions{})
+	require.NoError(t, err)
+	require.Len(t, report.Findings, 1)
+	require.Equal(t, auditchain.Removed, report.Findings[0].Kind)
+	require.EqualValues(t, 3, report.Findings[0].First)
+}
+
+func TestRowsOfAVersionWithoutHeadsAreFollowed(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	w := audit.NewWriter(pool)
+	handle(t, w, message(t, 0, 0, envelope(t, `{}`)), message(t, 0, 1, envelope(t, `{}`)))
+	// As if the second row had been written by the version before.
+	_, err := pool.Exec(t.Context(), `ALTER TABLE audit_heads DISABLE TRIGGER ALL; UPDATE audit_heads SET chain_position = 1,
+		hash = (SELECT hash FROM audit_events WHERE chain_position = 1); ALTER TABLE audit_heads ENABLE TRIGGER ALL`)
+	require.NoError(t, err)
+	handle(t, w, message(t, 0, 2, envelope(t, `{}`)))
+	require.Equal(t, 3, verify(t, pool))
 }

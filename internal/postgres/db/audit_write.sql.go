@@ -12,63 +12,21 @@ import (
 	"github.com/google/uuid"
 )
 
-const auditChainHead = `-- name: AuditChainHead :one
-SELECT chain_position, hash FROM audit_events WHERE kafka_partition = $1 ORDER BY chain_position DESC LIMIT 1
-`
-
-type AuditChainHeadRow struct {
-	ChainPosition int64
-	Hash          []byte
-}
-
-func (q *Queries) AuditChainHead(ctx context.Context, kafkaPartition int32) (AuditChainHeadRow, error) {
-	row := q.db.QueryRow(ctx, auditChainHead, kafkaPartition)
-	var i AuditChainHeadRow
-	err := row.Scan(&i.ChainPosition, &i.Hash)
-	return i, err
-}
-
-const canonicalJSON = `-- name: CanonicalJSON :many
-SELECT (t.data::jsonb)::text AS data FROM unnest($1::text[]) WITH ORDINALITY AS t (data, n) ORDER BY t.n
-`
-
-// PostgreSQL's own text of each value as jsonb: what a later reader of the row gets, so what the hash has to cover.
-func (q *Queries) CanonicalJSON(ctx context.Context, data []string) ([]string, error) {
-	rows, err := q.db.Query(ctx, canonicalJSON, data)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []string{}
-	for rows.Next() {
-		var data string
-		if err := rows.Scan(&data); err != nil {
-			return nil, err
-		}
-		items = append(items, data)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const insertAuditEvents = `-- name: InsertAuditEvents :execrows
+const insertAuditEvents = `-- name: InsertAuditEvents :exec
 INSERT INTO audit_events (
-    event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id, collection_id, data,
+    event_id, event_type, version, occurred_at, actor_user_id, trace_id, traceparent, entity_type, entity_id, collection_id, data,
     kafka_partition, kafka_offset, chain_position, previous_hash, hash, recorded_at
 )
-SELECT r.event_id, r.event_type, r.version, r.occurred_at, nullif(r.actor_user_id, '')::uuid, nullif(r.trace_id, ''), r.entity_type, r.entity_id,
-    nullif(r.collection_id, '')::uuid,
+SELECT r.event_id, r.event_type, r.version, r.occurred_at, nullif(r.actor_user_id, '')::uuid, nullif(r.trace_id, ''), nullif(r.traceparent, ''),
+    r.entity_type, r.entity_id, nullif(r.collection_id, '')::uuid,
     r.data::jsonb, $1::integer, r.kafka_offset, r.chain_position, r.previous_hash, r.hash, $2::timestamptz
 FROM ROWS FROM (
     unnest($3::uuid[]), unnest($4::text[]), unnest($5::integer[]), unnest($6::timestamptz[]),
-    unnest($7::text[]), unnest($8::text[]), unnest($9::text[]), unnest($10::uuid[]),
-    unnest($11::text[]), unnest($12::text[]), unnest($13::bigint[]), unnest($14::bigint[]),
-    unnest($15::bytea[]), unnest($16::bytea[])
-) AS r (event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id, collection_id, data,
+    unnest($7::text[]), unnest($8::text[]), unnest($9::text[]), unnest($10::text[]),
+    unnest($11::uuid[]), unnest($12::text[]), unnest($13::text[]), unnest($14::bigint[]),
+    unnest($15::bigint[]), unnest($16::bytea[]), unnest($17::bytea[])
+) AS r (event_id, event_type, version, occurred_at, actor_user_id, trace_id, traceparent, entity_type, entity_id, collection_id, data,
     kafka_offset, chain_position, previous_hash, hash)
-ON CONFLICT (event_id) DO NOTHING
 `
 
 type InsertAuditEventsParams struct {
@@ -80,6 +38,7 @@ type InsertAuditEventsParams struct {
 	OccurredAts    []time.Time
 	ActorUserIds   []string
 	TraceIds       []string
+	Traceparents   []string
 	EntityTypes    []string
 	EntityIds      []uuid.UUID
 	CollectionIds  []string
@@ -90,9 +49,9 @@ type InsertAuditEventsParams struct {
 	Hashes         [][]byte
 }
 
-// An empty string stands for NULL: the arrays can't hold one.
-func (q *Queries) InsertAuditEvents(ctx context.Context, arg InsertAuditEventsParams) (int64, error) {
-	result, err := q.db.Exec(ctx, insertAuditEvents,
+// Fails with unique_violation where one of the events was recorded before. An empty string stands for NULL: the arrays can't hold one.
+func (q *Queries) InsertAuditEvents(ctx context.Context, arg InsertAuditEventsParams) error {
+	_, err := q.db.Exec(ctx, insertAuditEvents,
 		arg.KafkaPartition,
 		arg.RecordedAt,
 		arg.EventIds,
@@ -101,6 +60,7 @@ func (q *Queries) InsertAuditEvents(ctx context.Context, arg InsertAuditEventsPa
 		arg.OccurredAts,
 		arg.ActorUserIds,
 		arg.TraceIds,
+		arg.Traceparents,
 		arg.EntityTypes,
 		arg.EntityIds,
 		arg.CollectionIds,
@@ -110,16 +70,18 @@ func (q *Queries) InsertAuditEvents(ctx context.Context, arg InsertAuditEventsPa
 		arg.PreviousHashes,
 		arg.Hashes,
 	)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected(), nil
+	return err
 }
 
 const knownAuditEvents = `-- name: KnownAuditEvents :many
 SELECT event_id FROM audit_events WHERE event_id = ANY ($1::uuid[])
+UNION ALL
+SELECT p.id FROM audit_segments s CROSS JOIN LATERAL unnest(s.event_ids) AS p (id)
+WHERE s.pruned_at IS NOT NULL AND s.last_event_id >= ($1::uuid[])[1]
+  AND s.first_event_id <= ($1::uuid[])[cardinality($1::uuid[])] AND p.id = ANY ($1::uuid[])
 `
 
+// Those that are in the trail, and those that were but left it in an exported segment. The ids are sorted.
 func (q *Queries) KnownAuditEvents(ctx context.Context, eventIds []uuid.UUID) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, knownAuditEvents, eventIds)
 	if err != nil {
@@ -148,4 +110,71 @@ SELECT pg_advisory_xact_lock($1::integer, $2::integer)
 func (q *Queries) LockAuditChain(ctx context.Context, namespace int32, kafkaPartition int32) error {
 	_, err := q.db.Exec(ctx, lockAuditChain, namespace, kafkaPartition)
 	return err
+}
+
+const moveAuditHead = `-- name: MoveAuditHead :exec
+INSERT INTO audit_heads (kafka_partition, chain_position, hash, kafka_offset)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (kafka_partition) DO UPDATE
+SET chain_position = excluded.chain_position, hash = excluded.hash, kafka_offset = excluded.kafka_offset, updated_at = now()
+`
+
+type MoveAuditHeadParams struct {
+	KafkaPartition int32
+	ChainPosition  int64
+	Hash           []byte
+	KafkaOffset    int64
+}
+
+func (q *Queries) MoveAuditHead(ctx context.Context, arg MoveAuditHeadParams) error {
+	_, err := q.db.Exec(ctx, moveAuditHead,
+		arg.KafkaPartition,
+		arg.ChainPosition,
+		arg.Hash,
+		arg.KafkaOffset,
+	)
+	return err
+}
+
+const prepareAuditEvents = `-- name: PrepareAuditEvents :many
+SELECT (t.data::jsonb)::text AS data, coalesce(head.chain_position, 0)::bigint AS chain_position,
+    coalesce(head.hash, decode(repeat('00', 32), 'hex'))::bytea AS hash
+FROM unnest($1::text[]) WITH ORDINALITY AS t (data, n)
+LEFT JOIN (
+    SELECT b.chain_position, b.hash FROM (
+        (SELECT h.chain_position, h.hash, 1 AS preference FROM audit_heads h WHERE h.kafka_partition = $2)
+        UNION ALL
+        (SELECT e.chain_position, e.hash, 2 FROM audit_events e WHERE e.kafka_partition = $2 ORDER BY e.chain_position DESC LIMIT 1)
+    ) AS b
+    ORDER BY b.chain_position DESC, b.preference LIMIT 1
+) AS head ON true
+ORDER BY t.n
+`
+
+type PrepareAuditEventsRow struct {
+	Data          string
+	ChainPosition int64
+	Hash          []byte
+}
+
+// PostgreSQL's own text of each value as jsonb: what a later reader of the row gets, so what the hash has to cover. And, with each, where the chain
+// goes on: after the recorded head, unless a version that does not record it went on from there. Where rows were cut off, it is after the gap.
+func (q *Queries) PrepareAuditEvents(ctx context.Context, data []string, kafkaPartition int32) ([]PrepareAuditEventsRow, error) {
+	rows, err := q.db.Query(ctx, prepareAuditEvents, data, kafkaPartition)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []PrepareAuditEventsRow{}
+	for rows.Next() {
+		var i PrepareAuditEventsRow
+		if err := rows.Scan(&i.Data, &i.ChainPosition, &i.Hash); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

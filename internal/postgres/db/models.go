@@ -39,6 +39,33 @@ type AuditEvent struct {
 	PreviousHash   []byte
 	Hash           []byte
 	RecordedAt     time.Time
+	Traceparent    *string
+}
+
+type AuditHead struct {
+	KafkaPartition int32
+	ChainPosition  int64
+	Hash           []byte
+	KafkaOffset    int64
+	UpdatedAt      time.Time
+}
+
+type AuditSegment struct {
+	KafkaPartition    int32
+	FirstPosition     int64
+	LastPosition      int64
+	FirstPreviousHash []byte
+	LastHash          []byte
+	FirstRecordedAt   time.Time
+	LastRecordedAt    time.Time
+	File              string
+	FileBytes         int64
+	FileSha256        []byte
+	ExportedAt        time.Time
+	PrunedAt          *time.Time
+	FirstEventID      *uuid.UUID
+	LastEventID       *uuid.UUID
+	EventIds          []uuid.UUID
 }
 
 type Collection struct {
