@@ -15,7 +15,10 @@ const (
 	broken
 )
 
-// step is a row on its way through the follower, which judges it once it has seen the two rows after it.
+// lookAhead is how many rows the follower has in memory: it judges one when it knows the three after it.
+const lookAhead = 4
+
+// step is a row on its way through the follower.
 type step struct {
 	position  int64
 	row       Link
@@ -29,7 +32,7 @@ type step struct {
 	suspected bool
 }
 
-// follower goes along one chain in the order of positions, with two rows in memory. A single changed row shows in up to three places: its own
+// follower goes along one chain in the order of positions. A single changed row shows in up to three places: its own
 // hash, the joint before it and the joint after it; which of them are broken tells which row it was.
 type follower struct {
 	report  func(Finding)
@@ -69,8 +72,8 @@ func (f *follower) next(row *Link) {
 	f.place(s)
 	f.window = append(f.window, s)
 	f.last = Anchor{Position: s.position, Hash: s.row.Hash}
-	if len(f.window) == 3 {
-		f.judge(f.window[0], f.window[1], f.window[2].left)
+	if len(f.window) == lookAhead {
+		f.judge()
 		f.leave()
 	}
 }
@@ -123,9 +126,9 @@ func (f *follower) compare(s *step) {
 // double decides which of two rows at one position is the false one. Such a pair takes the unique constraint away first.
 func (f *follower) double(y, s *step) {
 	s.left = y.left
-	if len(f.window) > 1 && y.left != unknown {
+	if before := len(f.window) - 2; before >= 0 && y.left != unknown {
 		s.left = broken
-		if bytes.Equal(s.row.PreviousHash, f.window[0].row.Hash) {
+		if bytes.Equal(s.row.PreviousHash, f.window[before].row.Hash) {
 			s.left = holds
 		}
 	}
@@ -138,25 +141,52 @@ func (f *follower) double(y, s *step) {
 	f.report(one(Inserted, &s.row, "another row has this position, and the chain goes through that one"))
 }
 
-// judge looks at the joint of x and y, once it is known how y joins the row after it.
-func (f *follower) judge(x, y *step, right joint) {
-	if y.left != broken || (x.blame != "" && !x.suspected) {
-		return // x explains it
+// judge looks at the joint of the two oldest rows, x and y. What comes after them tells whether y is as the chain has it.
+func (f *follower) judge() {
+	x, y := f.window[0], f.window[1]
+	if y.left != broken || (x.blame != "" && !x.suspected) || y.onlyNames {
+		return // x or y explains it
 	}
-	const either = "its hash is not the one that row %d names, but that row was changed too"
+	const (
+		before = "its hash is not the one that row %d names, but that row may have been changed itself"
+		after  = "it names another hash than that of row %d, but that row may have been changed itself"
+	)
+	z := f.at(2)
 	switch {
-	case y.onlyNames:
 	case !y.intact:
-		x.suspect(fmt.Sprintf(either, y.position))
-	case right == broken || y.misplaced != nil:
-		y.blame = "it joins neither the row before it nor what comes after it: it was written anew"
-		x.suspect(fmt.Sprintf(either, y.position))
+		x.suspect(fmt.Sprintf(before, y.position))
+	case y.misplaced != nil, z != nil && z.contradicts() && z.intact && f.vouched(2):
+		y.blame, y.suspected = "it joins neither the row before it nor what comes after it: it was written anew", false
+		x.suspect(fmt.Sprintf(before, y.position))
 	case x.confirmed:
 		y.blame = fmt.Sprintf("it does not follow row %d, whose hash is recorded: it, or a run of rows that begins with it, was written anew", x.position)
-	default:
+		y.suspected = false
+	case f.vouched(1):
 		x.blame = fmt.Sprintf("its hash is not the one that row %d names: it, or a run of rows that ends with it, was written anew", y.position)
 		x.suspected = false
+	default:
+		x.suspect(fmt.Sprintf(before, y.position))
+		y.suspect(fmt.Sprintf(after, x.position))
 	}
+}
+
+// contradicts tells whether the row before it is not the one that it was written after.
+func (s *step) contradicts() bool { return s.left == broken && !s.onlyNames }
+
+// vouched tells whether the hash of the i-th row in the window is known to be the one that the chain has for it.
+func (f *follower) vouched(i int) bool {
+	if s := f.window[i]; s.confirmed || s.misplaced != nil {
+		return s.confirmed
+	}
+	next := f.at(i + 1)
+	return next != nil && (next.left == holds || next.onlyNames)
+}
+
+func (f *follower) at(i int) *step {
+	if i < len(f.window) {
+		return f.window[i]
+	}
+	return nil
 }
 
 func (s *step) suspect(why string) {
@@ -185,11 +215,10 @@ func (f *follower) leave() {
 
 // finish judges the last rows, and misses those that were cut off.
 func (f *follower) finish() {
-	if len(f.window) == 2 {
-		f.judge(f.window[0], f.window[1], unknown)
-	}
-	for len(f.window) > 0 {
-		f.leave()
+	for ; len(f.window) > 0; f.leave() {
+		if len(f.window) > 1 {
+			f.judge()
+		}
 	}
 	if f.end > f.last.Position {
 		a := f.anchors[len(f.anchors)-1] // none of those after the last row was compared
