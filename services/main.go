@@ -40,7 +40,7 @@ func rootCommand() *cobra.Command {
 	cmd.AddCommand(
 		role("api", "Answer the REST API and relay events to Kafka", runAPI),
 		role("indexer", "Copy items into Elasticsearch as events announce them", runIndexer),
-		role("audit", "Write every event to the audit trail", runAudit),
+		auditCommand(),
 		role("worker", "Run background jobs", runWorker),
 		role("migrate", "Bring the database to the newest schema and ensure the first admin", runMigrate),
 		adminCommand(),

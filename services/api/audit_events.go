@@ -67,32 +67,37 @@ func (s *server) auditPage(ctx context.Context, params gen.ListAuditEventsParams
 	if params.From != nil {
 		from = *params.From
 	}
-	to := never
-	if params.To != nil {
-		to = *params.To
+	if params.To != nil && params.To.Before(before.Time) {
+		before = position{Time: *params.To} // no id is less: what happened at that very time is not on the page
 	}
 	switch {
 	case params.EntityID != nil:
 		rows, err := s.queries.ListAuditEventsByEntity(ctx, db.ListAuditEventsByEntityParams{
-			EntityID: *params.EntityID, FromTime: from, ToTime: to, BeforeTime: before.Time, BeforeID: before.ID,
+			EntityID: *params.EntityID, FromTime: from, BeforeTime: before.Time, BeforeID: before.ID,
 			CollectionID: params.CollectionID, ActorUserID: params.ActorUserID, EventType: params.EventType, PageSize: size,
 		})
 		return convert(rows, func(r db.ListAuditEventsByEntityRow) db.ListAuditEventsRow { return db.ListAuditEventsRow(r) }), err
+	case params.ActorUserID != nil && params.CollectionID != nil:
+		rows, err := s.queries.ListAuditEventsByCollectionAndActor(ctx, db.ListAuditEventsByCollectionAndActorParams{
+			CollectionID: *params.CollectionID, ActorUserID: *params.ActorUserID, FromTime: from, BeforeTime: before.Time, BeforeID: before.ID,
+			EventType: params.EventType, PageSize: size,
+		})
+		return convert(rows, func(r db.ListAuditEventsByCollectionAndActorRow) db.ListAuditEventsRow { return db.ListAuditEventsRow(r) }), err
 	case params.ActorUserID != nil:
 		rows, err := s.queries.ListAuditEventsByActor(ctx, db.ListAuditEventsByActorParams{
-			ActorUserID: *params.ActorUserID, FromTime: from, ToTime: to, BeforeTime: before.Time, BeforeID: before.ID,
-			CollectionID: params.CollectionID, EventType: params.EventType, PageSize: size,
+			ActorUserID: *params.ActorUserID, FromTime: from, BeforeTime: before.Time, BeforeID: before.ID,
+			EventType: params.EventType, PageSize: size,
 		})
 		return convert(rows, func(r db.ListAuditEventsByActorRow) db.ListAuditEventsRow { return db.ListAuditEventsRow(r) }), err
 	case params.CollectionID != nil:
 		rows, err := s.queries.ListAuditEventsByCollection(ctx, db.ListAuditEventsByCollectionParams{
-			CollectionID: params.CollectionID, FromTime: from, ToTime: to, BeforeTime: before.Time, BeforeID: before.ID,
+			CollectionID: *params.CollectionID, FromTime: from, BeforeTime: before.Time, BeforeID: before.ID,
 			EventType: params.EventType, PageSize: size,
 		})
 		return convert(rows, func(r db.ListAuditEventsByCollectionRow) db.ListAuditEventsRow { return db.ListAuditEventsRow(r) }), err
 	default:
 		return s.queries.ListAuditEvents(ctx, db.ListAuditEventsParams{
-			FromTime: from, ToTime: to, BeforeTime: before.Time, BeforeID: before.ID, EventType: params.EventType, PageSize: size,
+			FromTime: from, BeforeTime: before.Time, BeforeID: before.ID, EventType: params.EventType, PageSize: size,
 		})
 	}
 }
@@ -108,7 +113,7 @@ func convert[From, To any](rows []From, one func(From) To) []To {
 func auditBody(row db.ListAuditEventsRow) gen.AuditEvent {
 	return gen.AuditEvent{
 		EventID: row.EventID, EventType: row.EventType, Version: int(row.Version), OccurredAt: row.OccurredAt.UTC(),
-		ActorUserID: row.ActorUserID, TraceID: row.TraceID,
+		ActorUserID: row.ActorUserID, TraceID: row.TraceID, Traceparent: row.Traceparent,
 		Entity: gen.AuditEntity{Type: row.EntityType, ID: row.EntityID, CollectionID: row.CollectionID},
 		Data:   row.Data, RecordedAt: row.RecordedAt.UTC(),
 	}

@@ -80,7 +80,7 @@ func (q *Queries) InsertAuditSegment(ctx context.Context, arg InsertAuditSegment
 	return err
 }
 
-const lastAuditSegment = `-- name: LastAuditSegment :many
+const lastAuditSegment = `-- name: LastAuditSegment :one
 SELECT last_position, last_hash FROM audit_segments WHERE kafka_partition = $1 ORDER BY first_position DESC LIMIT 1
 `
 
@@ -89,25 +89,11 @@ type LastAuditSegmentRow struct {
 	LastHash     []byte
 }
 
-// None or one.
-func (q *Queries) LastAuditSegment(ctx context.Context, kafkaPartition int32) ([]LastAuditSegmentRow, error) {
-	rows, err := q.db.Query(ctx, lastAuditSegment, kafkaPartition)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []LastAuditSegmentRow{}
-	for rows.Next() {
-		var i LastAuditSegmentRow
-		if err := rows.Scan(&i.LastPosition, &i.LastHash); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+func (q *Queries) LastAuditSegment(ctx context.Context, kafkaPartition int32) (LastAuditSegmentRow, error) {
+	row := q.db.QueryRow(ctx, lastAuditSegment, kafkaPartition)
+	var i LastAuditSegmentRow
+	err := row.Scan(&i.LastPosition, &i.LastHash)
+	return i, err
 }
 
 const listAuditHeads = `-- name: ListAuditHeads :many

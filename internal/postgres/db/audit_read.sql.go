@@ -15,21 +15,35 @@ import (
 
 const listAuditEvents = `-- name: ListAuditEvents :many
 
-SELECT event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id, collection_id, data, recorded_at
-FROM audit_events
-WHERE occurred_at >= $1 AND occurred_at < $2
-  AND (occurred_at, event_id) < ($3::timestamptz, $4::uuid)
-  AND ($5::text IS NULL OR event_type = $5)
-ORDER BY occurred_at DESC, event_id DESC
-LIMIT $6
+WITH RECURSIVE types AS (
+    SELECT coalesce($1::text,
+        (SELECT a.event_type FROM audit_events a ORDER BY a.event_type LIMIT 1)) AS event_type
+    UNION ALL
+    SELECT (SELECT b.event_type FROM audit_events b WHERE b.event_type > t.event_type
+        ORDER BY b.event_type LIMIT 1)
+    FROM types t WHERE t.event_type IS NOT NULL AND $1::text IS NULL
+), page AS (
+    SELECT k.occurred_at, k.event_id FROM types CROSS JOIN LATERAL (
+        SELECT e.occurred_at, e.event_id FROM audit_events e
+        WHERE e.event_type = types.event_type
+          AND e.occurred_at >= $2 AND (e.occurred_at, e.event_id) < ($3::timestamptz, $4::uuid)
+        ORDER BY e.occurred_at DESC, e.event_id DESC
+        LIMIT $5
+    ) AS k
+    ORDER BY k.occurred_at DESC, k.event_id DESC
+    LIMIT $5
+)
+SELECT r.event_id, r.event_type, r.version, r.occurred_at, r.actor_user_id, r.trace_id, r.traceparent, r.entity_type, r.entity_id, r.collection_id,
+    r.data, r.recorded_at
+FROM page CROSS JOIN LATERAL (SELECT f.event_id, f.event_type, f.version, f.occurred_at, f.actor_user_id, f.trace_id, f.entity_type, f.entity_id, f.collection_id, f.data, f.kafka_partition, f.kafka_offset, f.chain_position, f.previous_hash, f.hash, f.recorded_at, f.traceparent FROM audit_events f WHERE f.event_id = page.event_id OFFSET 0) AS r
+ORDER BY r.occurred_at DESC, r.event_id DESC
 `
 
 type ListAuditEventsParams struct {
+	EventType  *string
 	FromTime   time.Time
-	ToTime     time.Time
 	BeforeTime time.Time
 	BeforeID   uuid.UUID
-	EventType  *string
 	PageSize   int32
 }
 
@@ -40,6 +54,7 @@ type ListAuditEventsRow struct {
 	OccurredAt   time.Time
 	ActorUserID  *uuid.UUID
 	TraceID      *string
+	Traceparent  *string
 	EntityType   string
 	EntityID     uuid.UUID
 	CollectionID *uuid.UUID
@@ -47,14 +62,16 @@ type ListAuditEventsRow struct {
 	RecordedAt   time.Time
 }
 
-// One query for each index, so that a plan made for any values walks the right one. Newest first, by keyset on (occurred_at, event_id).
+// Newest first, by keyset on (occurred_at, event_id). One query for each index, so that a plan made for any values walks the right one. The indexes
+// have the type before the time: where none is asked for, each type's page is read, and they are merged. Types are few; those that are there are
+// found by a loose scan of the same index. Rows are fetched for the page alone: all before is in the index.
+// There is one upper bound, before: given two, PostgreSQL may begin at the wrong one and read all that lies between.
 func (q *Queries) ListAuditEvents(ctx context.Context, arg ListAuditEventsParams) ([]ListAuditEventsRow, error) {
 	rows, err := q.db.Query(ctx, listAuditEvents,
+		arg.EventType,
 		arg.FromTime,
-		arg.ToTime,
 		arg.BeforeTime,
 		arg.BeforeID,
-		arg.EventType,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -71,6 +88,7 @@ func (q *Queries) ListAuditEvents(ctx context.Context, arg ListAuditEventsParams
 			&i.OccurredAt,
 			&i.ActorUserID,
 			&i.TraceID,
+			&i.Traceparent,
 			&i.EntityType,
 			&i.EntityID,
 			&i.CollectionID,
@@ -88,26 +106,37 @@ func (q *Queries) ListAuditEvents(ctx context.Context, arg ListAuditEventsParams
 }
 
 const listAuditEventsByActor = `-- name: ListAuditEventsByActor :many
-SELECT event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id, collection_id, data, recorded_at
-FROM audit_events
-WHERE actor_user_id = $1::uuid
-  AND occurred_at >= $2 AND occurred_at < $3
-  AND (occurred_at, event_id) < ($4::timestamptz, $5::uuid)
-  AND ($6::uuid IS NULL OR collection_id = $6)
-  AND ($7::text IS NULL OR event_type = $7)
-ORDER BY occurred_at DESC, event_id DESC
-LIMIT $8
+WITH RECURSIVE types AS (
+    SELECT coalesce($1::text,
+        (SELECT a.event_type FROM audit_events a WHERE a.actor_user_id = $2::uuid ORDER BY a.event_type LIMIT 1)) AS event_type
+    UNION ALL
+    SELECT (SELECT b.event_type FROM audit_events b WHERE b.actor_user_id = $2::uuid AND b.event_type > t.event_type
+        ORDER BY b.event_type LIMIT 1)
+    FROM types t WHERE t.event_type IS NOT NULL AND $1::text IS NULL
+), page AS (
+    SELECT k.occurred_at, k.event_id FROM types CROSS JOIN LATERAL (
+        SELECT e.occurred_at, e.event_id FROM audit_events e
+        WHERE e.actor_user_id = $2::uuid AND e.event_type = types.event_type
+          AND e.occurred_at >= $3 AND (e.occurred_at, e.event_id) < ($4::timestamptz, $5::uuid)
+        ORDER BY e.occurred_at DESC, e.event_id DESC
+        LIMIT $6
+    ) AS k
+    ORDER BY k.occurred_at DESC, k.event_id DESC
+    LIMIT $6
+)
+SELECT r.event_id, r.event_type, r.version, r.occurred_at, r.actor_user_id, r.trace_id, r.traceparent, r.entity_type, r.entity_id, r.collection_id,
+    r.data, r.recorded_at
+FROM page CROSS JOIN LATERAL (SELECT f.event_id, f.event_type, f.version, f.occurred_at, f.actor_user_id, f.trace_id, f.entity_type, f.entity_id, f.collection_id, f.data, f.kafka_partition, f.kafka_offset, f.chain_position, f.previous_hash, f.hash, f.recorded_at, f.traceparent FROM audit_events f WHERE f.event_id = page.event_id OFFSET 0) AS r
+ORDER BY r.occurred_at DESC, r.event_id DESC
 `
 
 type ListAuditEventsByActorParams struct {
-	ActorUserID  uuid.UUID
-	FromTime     time.Time
-	ToTime       time.Time
-	BeforeTime   time.Time
-	BeforeID     uuid.UUID
-	CollectionID *uuid.UUID
-	EventType    *string
-	PageSize     int32
+	EventType   *string
+	ActorUserID uuid.UUID
+	FromTime    time.Time
+	BeforeTime  time.Time
+	BeforeID    uuid.UUID
+	PageSize    int32
 }
 
 type ListAuditEventsByActorRow struct {
@@ -117,6 +146,7 @@ type ListAuditEventsByActorRow struct {
 	OccurredAt   time.Time
 	ActorUserID  *uuid.UUID
 	TraceID      *string
+	Traceparent  *string
 	EntityType   string
 	EntityID     uuid.UUID
 	CollectionID *uuid.UUID
@@ -126,13 +156,11 @@ type ListAuditEventsByActorRow struct {
 
 func (q *Queries) ListAuditEventsByActor(ctx context.Context, arg ListAuditEventsByActorParams) ([]ListAuditEventsByActorRow, error) {
 	rows, err := q.db.Query(ctx, listAuditEventsByActor,
+		arg.EventType,
 		arg.ActorUserID,
 		arg.FromTime,
-		arg.ToTime,
 		arg.BeforeTime,
 		arg.BeforeID,
-		arg.CollectionID,
-		arg.EventType,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -149,6 +177,7 @@ func (q *Queries) ListAuditEventsByActor(ctx context.Context, arg ListAuditEvent
 			&i.OccurredAt,
 			&i.ActorUserID,
 			&i.TraceID,
+			&i.Traceparent,
 			&i.EntityType,
 			&i.EntityID,
 			&i.CollectionID,
@@ -166,23 +195,36 @@ func (q *Queries) ListAuditEventsByActor(ctx context.Context, arg ListAuditEvent
 }
 
 const listAuditEventsByCollection = `-- name: ListAuditEventsByCollection :many
-SELECT event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id, collection_id, data, recorded_at
-FROM audit_events
-WHERE collection_id = $1
-  AND occurred_at >= $2 AND occurred_at < $3
-  AND (occurred_at, event_id) < ($4::timestamptz, $5::uuid)
-  AND ($6::text IS NULL OR event_type = $6)
-ORDER BY occurred_at DESC, event_id DESC
-LIMIT $7
+WITH RECURSIVE types AS (
+    SELECT coalesce($1::text,
+        (SELECT a.event_type FROM audit_events a WHERE a.collection_id = $2::uuid ORDER BY a.event_type LIMIT 1)) AS event_type
+    UNION ALL
+    SELECT (SELECT b.event_type FROM audit_events b WHERE b.collection_id = $2::uuid AND b.event_type > t.event_type
+        ORDER BY b.event_type LIMIT 1)
+    FROM types t WHERE t.event_type IS NOT NULL AND $1::text IS NULL
+), page AS (
+    SELECT k.occurred_at, k.event_id FROM types CROSS JOIN LATERAL (
+        SELECT e.occurred_at, e.event_id FROM audit_events e
+        WHERE e.collection_id = $2::uuid AND e.event_type = types.event_type
+          AND e.occurred_at >= $3 AND (e.occurred_at, e.event_id) < ($4::timestamptz, $5::uuid)
+        ORDER BY e.occurred_at DESC, e.event_id DESC
+        LIMIT $6
+    ) AS k
+    ORDER BY k.occurred_at DESC, k.event_id DESC
+    LIMIT $6
+)
+SELECT r.event_id, r.event_type, r.version, r.occurred_at, r.actor_user_id, r.trace_id, r.traceparent, r.entity_type, r.entity_id, r.collection_id,
+    r.data, r.recorded_at
+FROM page CROSS JOIN LATERAL (SELECT f.event_id, f.event_type, f.version, f.occurred_at, f.actor_user_id, f.trace_id, f.entity_type, f.entity_id, f.collection_id, f.data, f.kafka_partition, f.kafka_offset, f.chain_position, f.previous_hash, f.hash, f.recorded_at, f.traceparent FROM audit_events f WHERE f.event_id = page.event_id OFFSET 0) AS r
+ORDER BY r.occurred_at DESC, r.event_id DESC
 `
 
 type ListAuditEventsByCollectionParams struct {
-	CollectionID *uuid.UUID
+	EventType    *string
+	CollectionID uuid.UUID
 	FromTime     time.Time
-	ToTime       time.Time
 	BeforeTime   time.Time
 	BeforeID     uuid.UUID
-	EventType    *string
 	PageSize     int32
 }
 
@@ -193,6 +235,7 @@ type ListAuditEventsByCollectionRow struct {
 	OccurredAt   time.Time
 	ActorUserID  *uuid.UUID
 	TraceID      *string
+	Traceparent  *string
 	EntityType   string
 	EntityID     uuid.UUID
 	CollectionID *uuid.UUID
@@ -202,12 +245,11 @@ type ListAuditEventsByCollectionRow struct {
 
 func (q *Queries) ListAuditEventsByCollection(ctx context.Context, arg ListAuditEventsByCollectionParams) ([]ListAuditEventsByCollectionRow, error) {
 	rows, err := q.db.Query(ctx, listAuditEventsByCollection,
+		arg.EventType,
 		arg.CollectionID,
 		arg.FromTime,
-		arg.ToTime,
 		arg.BeforeTime,
 		arg.BeforeID,
-		arg.EventType,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -224,6 +266,98 @@ func (q *Queries) ListAuditEventsByCollection(ctx context.Context, arg ListAudit
 			&i.OccurredAt,
 			&i.ActorUserID,
 			&i.TraceID,
+			&i.Traceparent,
+			&i.EntityType,
+			&i.EntityID,
+			&i.CollectionID,
+			&i.Data,
+			&i.RecordedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const listAuditEventsByCollectionAndActor = `-- name: ListAuditEventsByCollectionAndActor :many
+WITH RECURSIVE types AS (
+    SELECT coalesce($1::text,
+        (SELECT a.event_type FROM audit_events a WHERE a.collection_id = $2::uuid AND a.actor_user_id = $3::uuid ORDER BY a.event_type LIMIT 1)) AS event_type
+    UNION ALL
+    SELECT (SELECT b.event_type FROM audit_events b WHERE b.collection_id = $2::uuid AND b.actor_user_id = $3::uuid AND b.event_type > t.event_type
+        ORDER BY b.event_type LIMIT 1)
+    FROM types t WHERE t.event_type IS NOT NULL AND $1::text IS NULL
+), page AS (
+    SELECT k.occurred_at, k.event_id FROM types CROSS JOIN LATERAL (
+        SELECT e.occurred_at, e.event_id FROM audit_events e
+        WHERE e.collection_id = $2::uuid AND e.actor_user_id = $3::uuid AND e.event_type = types.event_type
+          AND e.occurred_at >= $4 AND (e.occurred_at, e.event_id) < ($5::timestamptz, $6::uuid)
+        ORDER BY e.occurred_at DESC, e.event_id DESC
+        LIMIT $7
+    ) AS k
+    ORDER BY k.occurred_at DESC, k.event_id DESC
+    LIMIT $7
+)
+SELECT r.event_id, r.event_type, r.version, r.occurred_at, r.actor_user_id, r.trace_id, r.traceparent, r.entity_type, r.entity_id, r.collection_id,
+    r.data, r.recorded_at
+FROM page CROSS JOIN LATERAL (SELECT f.event_id, f.event_type, f.version, f.occurred_at, f.actor_user_id, f.trace_id, f.entity_type, f.entity_id, f.collection_id, f.data, f.kafka_partition, f.kafka_offset, f.chain_position, f.previous_hash, f.hash, f.recorded_at, f.traceparent FROM audit_events f WHERE f.event_id = page.event_id OFFSET 0) AS r
+ORDER BY r.occurred_at DESC, r.event_id DESC
+`
+
+type ListAuditEventsByCollectionAndActorParams struct {
+	EventType    *string
+	CollectionID uuid.UUID
+	ActorUserID  uuid.UUID
+	FromTime     time.Time
+	BeforeTime   time.Time
+	BeforeID     uuid.UUID
+	PageSize     int32
+}
+
+type ListAuditEventsByCollectionAndActorRow struct {
+	EventID      uuid.UUID
+	EventType    string
+	Version      int32
+	OccurredAt   time.Time
+	ActorUserID  *uuid.UUID
+	TraceID      *string
+	Traceparent  *string
+	EntityType   string
+	EntityID     uuid.UUID
+	CollectionID *uuid.UUID
+	Data         json.RawMessage
+	RecordedAt   time.Time
+}
+
+func (q *Queries) ListAuditEventsByCollectionAndActor(ctx context.Context, arg ListAuditEventsByCollectionAndActorParams) ([]ListAuditEventsByCollectionAndActorRow, error) {
+	rows, err := q.db.Query(ctx, listAuditEventsByCollectionAndActor,
+		arg.EventType,
+		arg.CollectionID,
+		arg.ActorUserID,
+		arg.FromTime,
+		arg.BeforeTime,
+		arg.BeforeID,
+		arg.PageSize,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ListAuditEventsByCollectionAndActorRow{}
+	for rows.Next() {
+		var i ListAuditEventsByCollectionAndActorRow
+		if err := rows.Scan(
+			&i.EventID,
+			&i.EventType,
+			&i.Version,
+			&i.OccurredAt,
+			&i.ActorUserID,
+			&i.TraceID,
+			&i.Traceparent,
 			&i.EntityType,
 			&i.EntityID,
 			&i.CollectionID,
@@ -241,27 +375,40 @@ func (q *Queries) ListAuditEventsByCollection(ctx context.Context, arg ListAudit
 }
 
 const listAuditEventsByEntity = `-- name: ListAuditEventsByEntity :many
-SELECT event_id, event_type, version, occurred_at, actor_user_id, trace_id, entity_type, entity_id, collection_id, data, recorded_at
-FROM audit_events
-WHERE entity_id = $1
-  AND occurred_at >= $2 AND occurred_at < $3
-  AND (occurred_at, event_id) < ($4::timestamptz, $5::uuid)
-  AND ($6::uuid IS NULL OR collection_id = $6)
-  AND ($7::uuid IS NULL OR actor_user_id = $7)
-  AND ($8::text IS NULL OR event_type = $8)
-ORDER BY occurred_at DESC, event_id DESC
-LIMIT $9
+WITH RECURSIVE types AS (
+    SELECT coalesce($1::text,
+        (SELECT a.event_type FROM audit_events a WHERE a.entity_id = $2 ORDER BY a.event_type LIMIT 1)) AS event_type
+    UNION ALL
+    SELECT (SELECT b.event_type FROM audit_events b WHERE b.entity_id = $2 AND b.event_type > t.event_type
+        ORDER BY b.event_type LIMIT 1)
+    FROM types t WHERE t.event_type IS NOT NULL AND $1::text IS NULL
+), page AS (
+    SELECT k.occurred_at, k.event_id FROM types CROSS JOIN LATERAL (
+        SELECT e.occurred_at, e.event_id FROM audit_events e
+        WHERE e.entity_id = $2 AND e.event_type = types.event_type
+          AND e.occurred_at >= $3 AND (e.occurred_at, e.event_id) < ($4::timestamptz, $5::uuid)
+          AND ($6::uuid IS NULL OR e.collection_id = $6)
+          AND ($7::uuid IS NULL OR e.actor_user_id = $7)
+        ORDER BY e.occurred_at DESC, e.event_id DESC
+        LIMIT $8
+    ) AS k
+    ORDER BY k.occurred_at DESC, k.event_id DESC
+    LIMIT $8
+)
+SELECT r.event_id, r.event_type, r.version, r.occurred_at, r.actor_user_id, r.trace_id, r.traceparent, r.entity_type, r.entity_id, r.collection_id,
+    r.data, r.recorded_at
+FROM page CROSS JOIN LATERAL (SELECT f.event_id, f.event_type, f.version, f.occurred_at, f.actor_user_id, f.trace_id, f.entity_type, f.entity_id, f.collection_id, f.data, f.kafka_partition, f.kafka_offset, f.chain_position, f.previous_hash, f.hash, f.recorded_at, f.traceparent FROM audit_events f WHERE f.event_id = page.event_id OFFSET 0) AS r
+ORDER BY r.occurred_at DESC, r.event_id DESC
 `
 
 type ListAuditEventsByEntityParams struct {
+	EventType    *string
 	EntityID     uuid.UUID
 	FromTime     time.Time
-	ToTime       time.Time
 	BeforeTime   time.Time
 	BeforeID     uuid.UUID
 	CollectionID *uuid.UUID
 	ActorUserID  *uuid.UUID
-	EventType    *string
 	PageSize     int32
 }
 
@@ -272,6 +419,7 @@ type ListAuditEventsByEntityRow struct {
 	OccurredAt   time.Time
 	ActorUserID  *uuid.UUID
 	TraceID      *string
+	Traceparent  *string
 	EntityType   string
 	EntityID     uuid.UUID
 	CollectionID *uuid.UUID
@@ -281,14 +429,13 @@ type ListAuditEventsByEntityRow struct {
 
 func (q *Queries) ListAuditEventsByEntity(ctx context.Context, arg ListAuditEventsByEntityParams) ([]ListAuditEventsByEntityRow, error) {
 	rows, err := q.db.Query(ctx, listAuditEventsByEntity,
+		arg.EventType,
 		arg.EntityID,
 		arg.FromTime,
-		arg.ToTime,
 		arg.BeforeTime,
 		arg.BeforeID,
 		arg.CollectionID,
 		arg.ActorUserID,
-		arg.EventType,
 		arg.PageSize,
 	)
 	if err != nil {
@@ -305,6 +452,7 @@ func (q *Queries) ListAuditEventsByEntity(ctx context.Context, arg ListAuditEven
 			&i.OccurredAt,
 			&i.ActorUserID,
 			&i.TraceID,
+			&i.Traceparent,
 			&i.EntityType,
 			&i.EntityID,
 			&i.CollectionID,

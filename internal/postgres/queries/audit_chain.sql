@@ -20,8 +20,7 @@ SELECT first_position, last_position, first_previous_hash, last_hash, first_reco
     exported_at, pruned_at
 FROM audit_segments WHERE kafka_partition = $1 ORDER BY first_position;
 
--- name: LastAuditSegment :many
--- None or one.
+-- name: LastAuditSegment :one
 SELECT last_position, last_hash FROM audit_segments WHERE kafka_partition = $1 ORDER BY first_position DESC LIMIT 1;
 
 -- name: InsertAuditSegment :exec

@@ -224,7 +224,10 @@ type AuditEvent struct {
 	OccurredAt  time.Time           `json:"occurred_at"`
 	RecordedAt  time.Time           `json:"recorded_at"`
 	TraceID     *string             `json:"trace_id"`
-	Version     int                 `json:"version"`
+
+	// Traceparent The W3C traceparent of the request that caused the event, where it had one.
+	Traceparent *string `json:"traceparent,omitempty"`
+	Version     int     `json:"version"`
 }
 
 // AuditEventList defines model for AuditEventList.
