@@ -87,7 +87,7 @@ as --heads: the rows that it speaks of have to be there still, unchanged.
 			if err != nil {
 				return err
 			}
-			if err := printReport(cmd.OutOrStdout(), report, output); err != nil {
+			if err := printAuditReport(cmd.OutOrStdout(), report, output); err != nil {
 				return err
 			}
 			if report.Found > 0 {
@@ -126,7 +126,7 @@ func knownHeads(path string) ([]auditchain.Anchor, error) {
 	return report.Heads(), nil
 }
 
-func printReport(out io.Writer, report *auditchain.Report, output string) error {
+func printAuditReport(out io.Writer, report *auditchain.Report, output string) error {
 	if output == "json" {
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")

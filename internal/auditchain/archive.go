@@ -43,7 +43,9 @@ type Segment struct {
 	SHA256            Digest    `json:"sha256"`
 }
 
-func segmentFile(partition int32, first int64) string { return fmt.Sprintf("audit-p%05d-%012d.ndjson", partition, first) }
+func segmentFile(partition int32, first int64) string {
+	return fmt.Sprintf("audit-p%05d-%012d.ndjson", partition, first)
+}
 
 // line is a row in an archive. Its last field, data, is written as PostgreSQL wrote it: the hash covers that text.
 type line struct {
@@ -216,7 +218,7 @@ func readSegment(folder string, s *Segment, each func(*Link)) error {
 	if err != nil {
 		return fmt.Errorf("open a segment: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // it was read only
+	defer file.Close()
 	sum := newCounter(io.Discard)
 	lines := bufio.NewScanner(io.TeeReader(file, sum))
 	lines.Buffer(make([]byte, 64<<10), maxLine)

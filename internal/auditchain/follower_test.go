@@ -159,7 +159,7 @@ func TestFollowerNamesWhatWasTouched(t *testing.T) {
 	t.Parallel()
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
+	random := rand.New(rand.NewPCG(seed, 0))
 	for range 5000 {
 		original := newChain(3 + random.IntN(12))
 		chain, head := slices.Clone(original), headOf(original)

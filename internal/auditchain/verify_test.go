@@ -92,7 +92,7 @@ func TestVerifyNamesTheRowWhateverColumnWasChanged(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, to, len(columns), "each column of the table is covered")
 	for i, column := range columns {
-		partition := int32(i) //nolint:gosec // small
+		partition := int32(i)
 		stored(t, pool, partition, 6)
 		require.NotEmpty(t, to[column], column)
 		p := uuid.NewString() // a comment: no two statements are the same
@@ -164,11 +164,11 @@ func TestVerifyFindsRandomTampering(t *testing.T) {
 	pool := pgtest.New(t)
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
-	random := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
+	random := rand.New(rand.NewPCG(seed, 0))
 	sets := []string{"data = '{}'", "event_type = 'x'", "hash = 'x'", "previous_hash = 'x'", "actor_user_id = gen_random_uuid()", "kafka_offset = -1"}
 	touched := map[int64]int64{}
 	for p := range int64(25) {
-		stored(t, pool, int32(p), 12) //nolint:gosec // small
+		stored(t, pool, int32(p), 12)
 		touched[p] = 1 + random.Int64N(12)
 		where := " WHERE kafka_partition = " + jsonOf(p) + " AND chain_position = " + jsonOf(touched[p])
 		if random.IntN(4) == 0 {
