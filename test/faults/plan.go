@@ -29,7 +29,7 @@ type injector struct {
 }
 
 func newInjector(p *platformBundle, seed uint64, log func(string, ...any)) *injector {
-	return &injector{platform: p, random: rand.New(rand.NewPCG(seed, 1<<32)), log: log, done: map[string]map[string]int{}} //nolint:gosec // a plan, no secret
+	return &injector{platform: p, random: rand.New(rand.NewPCG(seed, 1<<32)), log: log, done: map[string]map[string]int{}}
 }
 
 // inject breaks the platform count times, with short rests.

@@ -62,7 +62,7 @@ func build(t testing.TB, overlay string) string {
 	if overlay != "" {
 		args = append(args, "-overlay", overlay)
 	}
-	out, err := exec.CommandContext(t.Context(), "go", append(args, "../../services")...).CombinedOutput() //nolint:gosec // fixed arguments
+	out, err := exec.CommandContext(t.Context(), "go", append(args, "../../services")...).CombinedOutput()
 	require.NoError(t, err, string(out))
 	return program
 }
@@ -118,7 +118,7 @@ func (p *platformBundle) direct() []string {
 // command runs a command of the program and returns what it printed and its exit code.
 func (p *platformBundle) command(args ...string) (output string, code int) {
 	p.t.Helper()
-	cmd := exec.CommandContext(p.t.Context(), p.program, args...) //nolint:gosec // the program that was built
+	cmd := exec.CommandContext(p.t.Context(), p.program, args...)
 	cmd.Env = p.direct()
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil {
@@ -145,7 +145,7 @@ func (r *roleProcess) start() {
 	log, err := os.OpenFile(filepath.Join(p.folder, r.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	require.NoError(p.t, err)
 	defer log.Close()
-	cmd := exec.CommandContext(context.Background(), p.program, r.role) //nolint:gosec // the program that was built
+	cmd := exec.CommandContext(context.Background(), p.program, r.role)
 	cmd.Env = append([]string{
 		"DATABASE_URL=" + at(p.t, p.database, r.links[postgres].address()), "ELASTICSEARCH_URL=http://" + r.links[elasticsearch].address(),
 		"KAFKA_BROKERS=" + p.kafka.address(), "LISTEN_ADDR=" + r.address, "OPS_ADDR=" + r.ops,
