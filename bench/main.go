@@ -22,6 +22,7 @@ type options struct {
 	items       int
 	scaleTo     int
 	exported    int
+	events      int
 	only        string
 }
 
@@ -45,7 +46,8 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.items, "items", 10_000, "items that are there when it starts")
 	flag.IntVar(&o.scaleTo, "scale", 1_000_000, "items at which the list page is measured again; 0 leaves it out")
 	flag.IntVar(&o.exported, "export", 100_000, "items of the export; 0 leaves it out")
-	flag.StringVar(&o.only, "only", "", "comma-separated measurements to run, of read, create, list, memory, export and scale; all by default")
+	flag.IntVar(&o.events, "events", 200_000, "events of the relay's backlog")
+	flag.StringVar(&o.only, "only", "", "comma-separated measurements to run, of read, create, list, memory, export, scale, relay and latency; all by default")
 	flag.Parse()
 	if o.rounds < 1 || o.connections < 1 || o.items < 1_000 {
 		return errors.New("want at least 1 round, 1 connection and 1000 items")
@@ -69,6 +71,8 @@ func run(ctx context.Context) error {
 		{"memory", measureMemory},
 		{"export", measureExport},
 		{"scale", measureMany},
+		{"relay", measureRelay},
+		{"latency", measureLatency},
 	} {
 		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), m.name) {
 			continue

@@ -31,6 +31,7 @@ import (
 // platformBundle is a running API over a database of its own, and a second database with the same content for the bare loops, whose events no relay
 // publishes.
 type platformBundle struct {
+	server      string // its URL
 	admin       *pgx.Conn
 	names       []string // of databases
 	own, bare   *pgxpool.Pool
@@ -40,6 +41,7 @@ type platformBundle struct {
 	brokers     []string
 	process     *exec.Cmd
 	address     string
+	ops         string // the address of its metrics
 	accessToken string
 	user        uuid.UUID
 	session     uuid.UUID
@@ -61,6 +63,7 @@ func start(ctx context.Context, o options) (_ *platformBundle, err error) {
 	if server == "" || os.Getenv("KAFKA_BROKERS") == "" || os.Getenv("ELASTICSEARCH_URL") == "" {
 		return nil, errors.New("DATABASE_URL, KAFKA_BROKERS and ELASTICSEARCH_URL must name real servers: `make bench` starts them")
 	}
+	p.server = server
 	p.brokers = strings.Split(os.Getenv("KAFKA_BROKERS"), ",")
 	if p.folder, err = os.MkdirTemp("", "atlas-bench-"); err != nil {
 		return nil, fmt.Errorf("make a folder: %w", err)
@@ -147,7 +150,7 @@ func (p *platformBundle) startAPI(ctx context.Context, o options, databaseURL st
 	if err != nil {
 		return err
 	}
-	p.address = address
+	p.address, p.ops = address, ops
 	p.process = exec.CommandContext(context.WithoutCancel(ctx), o.atlas, "api") //nolint:gosec // the program to measure
 	p.process.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "KAFKA_TOPIC="+p.topic, "LISTEN_ADDR="+address, "OPS_ADDR="+ops,
 		"JWT_SIGNING_KEY_FILE="+keyFile, "RATE_LIMIT=0", "LOG_LEVEL=warn", "ACCESS_TOKEN_TTL=6h", "DATABASE_MAX_CONNS="+strconv.Itoa(o.connections))

@@ -39,6 +39,12 @@ func (r *report) compare(ctx context.Context, o options, wanted float64, contend
 	return nil
 }
 
+// ratio reports two rates without latencies.
+func (r *report) ratio(name, beside string, own, against, wanted float64) {
+	ratio := own / against
+	fmt.Fprintf(r.out, "| %s | %.0f/s | | %s | %.0f/s | | %.2f | ≥ %.2f%s |\n", name, own, beside, against, ratio, wanted, r.verdict(ratio >= wanted))
+}
+
 // limit reports a figure that has a bound.
 func (r *report) limit(name, figure string, holds bool, wanted string) {
 	fmt.Fprintf(r.out, "| %s | %s | | | | | | %s%s |\n", name, figure, wanted, r.verdict(holds))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -26,14 +27,27 @@ type apiConfig struct {
 	API           api.Config
 	Database      config.Database
 	Kafka         config.Kafka
+	Outbox        outboxConfig
 	Elasticsearch config.Elasticsearch
 	Ops           config.Ops
 	Log           config.Log
 }
 
+type outboxConfig struct {
+	Retention time.Duration `env:"OUTBOX_RETENTION" envDefault:"0s" help:"how long published events stay in the outbox, for inspection; by default they are removed at once"`
+}
+
+// Validate implements config.Validator.
+func (c *outboxConfig) Validate() []error {
+	if c.Retention < 0 {
+		return []error{errors.New("OUTBOX_RETENTION is negative")}
+	}
+	return nil
+}
+
 func (c apiConfig) log() config.Log { return c.Log }
 
-// runAPI hosts the API and the relay: the relay is nudged in process by every commit.
+// runAPI hosts the API and the relay: the relay is nudged in process by every commit, and tells the one that leads.
 func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 	tuneMemory()
 	pool, err := postgres.Open(ctx, cfg.Database.URL, cfg.Database.MaxConns)
@@ -46,7 +60,7 @@ func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 		return err
 	}
 	registry := telemetry.NewRegistry()
-	publisher := relay.New(relay.Config{Brokers: cfg.Kafka.Brokers, Topic: cfg.Kafka.Topic},
+	publisher := relay.New(relay.Config{Brokers: cfg.Kafka.Brokers, Topic: cfg.Kafka.Topic, Retention: cfg.Outbox.Retention},
 		relay.Deps{Logger: logger, Pool: pool, Registerer: registry})
 	// Kafka and Elasticsearch are no readiness checks: the API takes writes and answers searches without them.
 	health := telemetry.NewHealth(map[string]telemetry.Check{"database": pool.Ping})

@@ -8,6 +8,9 @@ type metrics struct {
 	oldest    prometheus.Gauge
 	published prometheus.Counter
 	pruned    prometheus.Counter
+
+	deadLetters  prometheus.Counter
+	lettersThere prometheus.Gauge
 }
 
 func newMetrics(registerer prometheus.Registerer) *metrics {
@@ -25,16 +28,23 @@ func newMetrics(registerer prometheus.Registerer) *metrics {
 			Name: "atlas_relay_published_total", Help: "Events published to Kafka.",
 		}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "atlas_relay_pruned_total", Help: "Published rows removed from the outbox.",
+			Name: "atlas_relay_pruned_total", Help: "Rows removed from the outbox that had been kept after they were published.",
+		}),
+		deadLetters: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "atlas_relay_dead_letters_total", Help: "Events that Kafka refused for good; they went from the outbox to the dead letters.",
+		}),
+		lettersThere: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "atlas_outbox_dead_letters", Help: "Events among the outbox's dead letters, counted up to 100000; every relay reports it.",
 		}),
 	}
 	if registerer != nil {
-		registerer.MustRegister(m.leading, m.depth, m.oldest, m.published, m.pruned)
+		registerer.MustRegister(m.leading, m.depth, m.oldest, m.published, m.pruned, m.deadLetters, m.lettersThere)
 	}
 	return m
 }
 
-func (m *metrics) backlog(depth, oldestSeconds float64) {
+func (m *metrics) backlog(depth, oldestSeconds, deadLetters float64) {
 	m.depth.Set(depth)
 	m.oldest.Set(oldestSeconds)
+	m.lettersThere.Set(deadLetters)
 }

@@ -35,7 +35,7 @@ func TestFromOutboxToIndexAndTrail(t *testing.T) {
 	indexerConfig := indexer.Config{Kafka: kafkaConfig, Elasticsearch: config.Elasticsearch{Index: alias}, GroupPrefix: topic}
 	auditConfig := audit.Config{Kafka: kafkaConfig, GroupPrefix: topic}
 
-	kafkatest.Start(t, relay.New(relay.Config{Brokers: brokers, Topic: topic}, relay.Deps{Logger: logger, Pool: pool, Registerer: registry}).Run)
+	kafkatest.Start(t, relay.New(relay.Config{Brokers: brokers, Topic: topic, Retention: time.Hour}, relay.Deps{Logger: logger, Pool: pool, Registerer: registry}).Run)
 	first := []func(){
 		kafkatest.Start(t, indexer.New(indexerConfig, indexer.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry}).Run),
 		kafkatest.Start(t, audit.New(auditConfig, audit.Deps{Logger: logger, Pool: pool, Registerer: registry}).Run),

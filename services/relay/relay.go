@@ -4,7 +4,6 @@ package relay
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -14,12 +13,12 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/cenkalti/backoff/v5"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/atlas-platform/atlas/internal/kafka"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/services/relay/produce"
 )
 
 // leadershipKey is the advisory lock of the leading relay: "relay" in ASCII. Advisory locks are per database.
@@ -30,10 +29,14 @@ type Config struct {
 	Brokers []string
 	Topic   string
 
-	PollInterval    time.Duration // how often the outbox is looked at without a nudge; default 25 ms
-	StandbyInterval time.Duration // how often a standby tries to lead; default 1 s
-	BatchSize       int32         // rows fetched at once; default 500
-	Retention       time.Duration // how long published rows are kept; default 24 h
+	PollInterval    time.Duration // how often the outbox is looked at without a nudge; default 50 ms
+	GatherInterval  time.Duration // least time from one look that found events to the next, unless there is a backlog; default 5 ms
+	NotifyInterval  time.Duration // least time between two announcements of a standby to the leader; default 5 ms
+	StandbyInterval time.Duration // how often a standby tries to lead; default 200 ms
+	Lease           time.Duration // how long the database keeps the leadership of a relay that it doesn't hear; default 5 s
+	BatchSize       int32         // events in a batch; default 2000
+	BatchBytes      int64         // a batch ends with the event that makes it so large; default 2 MiB
+	Retention       time.Duration // how long published events stay in the outbox; by default they are removed at once
 	PruneInterval   time.Duration // how often old rows are looked for; default 1 min
 	RetryMax        time.Duration // longest wait after a failure; default 5 s
 	MeasureInterval time.Duration // how often the backlog is measured; default 5 s
@@ -41,10 +44,13 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.PollInterval, 25*time.Millisecond)
-	setDefault(&c.StandbyInterval, time.Second)
-	setDefault(&c.BatchSize, 500)
-	setDefault(&c.Retention, 24*time.Hour)
+	setDefault(&c.PollInterval, 50*time.Millisecond)
+	setDefault(&c.GatherInterval, 5*time.Millisecond)
+	setDefault(&c.NotifyInterval, 5*time.Millisecond)
+	setDefault(&c.StandbyInterval, 200*time.Millisecond)
+	setDefault(&c.Lease, 5*time.Second)
+	setDefault(&c.BatchSize, 2000)
+	setDefault(&c.BatchBytes, 2<<20)
 	setDefault(&c.PruneInterval, time.Minute)
 	setDefault(&c.RetryMax, 5*time.Second)
 	setDefault(&c.MeasureInterval, 5*time.Second)
@@ -62,11 +68,27 @@ func setDefault[T comparable](v *T, value T) {
 // Deps are what a relay uses. Pool and Logger are required.
 type Deps struct {
 	Logger *slog.Logger
-	// Pool tells where the database is. The relay opens one connection of its own: leadership lives and dies with it.
+	// Pool tells where the database is. The relay opens a connection of its own, with which leadership lives and dies,
+	// and a second one while it leads, to listen.
 	Pool       *pgxpool.Pool
 	Registerer prometheus.Registerer
-	// NewProducer connects to Kafka; nil means kafka.NewProducer with the configured brokers.
-	NewProducer func() (sarama.SyncProducer, error)
+	// NewProducer connects to Kafka; nil means NewProducer with the configured brokers and topic.
+	NewProducer func() (Producer, error)
+}
+
+// Producer sends records to the topic; see produce.Producer.
+type Producer interface {
+	Send(ctx context.Context, records []*sarama.Record) produce.Outcome
+	Close() error
+}
+
+// NewProducer connects to Kafka. It fails when no broker answers.
+func NewProducer(brokers []string, topic string) (Producer, error) {
+	client, err := sarama.NewClient(brokers, kafka.NewProducerConfig("atlas-relay"))
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
+	}
+	return produce.New(client, topic, produce.Config{})
 }
 
 // Relay is one candidate for leadership.
@@ -83,12 +105,12 @@ type Relay struct {
 func New(cfg Config, deps Deps) *Relay {
 	cfg = cfg.withDefaults()
 	if deps.NewProducer == nil {
-		deps.NewProducer = func() (sarama.SyncProducer, error) { return kafka.NewProducer(cfg.Brokers, "atlas-relay") }
+		deps.NewProducer = func() (Producer, error) { return NewProducer(cfg.Brokers, cfg.Topic) }
 	}
 	return &Relay{cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), nudges: make(chan struct{}, 1)}
 }
 
-// Nudge tells the relay that something was committed. It never blocks.
+// Nudge tells the relay that something was committed here; one that doesn't lead passes it on. It never blocks.
 func (r *Relay) Nudge() {
 	select {
 	case r.nudges <- struct{}{}:
@@ -132,71 +154,15 @@ func (r *Relay) measure(ctx context.Context) {
 		err := r.limited(ctx, func(ctx context.Context) error {
 			backlog, err := queries.OutboxBacklog(ctx)
 			if err == nil {
-				r.metrics.backlog(float64(backlog.Depth), backlog.OldestAgeSeconds)
+				r.metrics.backlog(float64(backlog.Depth), backlog.OldestAgeSeconds, float64(backlog.DeadLetters))
 			}
 			return err
 		})
 		if err != nil && ctx.Err() == nil {
-			r.metrics.backlog(math.NaN(), math.NaN()) // unknown; why is in the log of whatever needs the database
+			r.metrics.backlog(math.NaN(), math.NaN(), math.NaN()) // unknown; why is in the log of whatever needs the database
 		}
 		_ = r.pause(ctx, r.cfg.MeasureInterval) // ctx is looked at above
 	}
-}
-
-// candidacy holds one connection: it waits for leadership on it and leads until something breaks.
-func (r *Relay) candidacy(ctx context.Context, healthy func()) error {
-	conn, err := pgx.ConnectConfig(ctx, r.deps.Pool.Config().ConnConfig.Copy())
-	if err != nil {
-		return fmt.Errorf("connect to the database: %w", err)
-	}
-	// The server releases the lock with the connection, after whatever happened on it.
-	defer func() {
-		timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-		defer cancel()
-		_ = conn.Close(timeout) // the connection is dead or idle
-	}()
-	queries := db.New(conn)
-	if err := r.limited(ctx, queries.DetectDeadClient); err != nil {
-		return fmt.Errorf("set up the connection: %w", err)
-	}
-	for {
-		var leads bool
-		err := r.limited(ctx, func(ctx context.Context) (err error) {
-			leads, err = queries.TryLeadership(ctx, leadershipKey)
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("ask for leadership: %w", err)
-		}
-		if leads {
-			break
-		}
-		r.failure.Store(nil)
-		healthy()
-		if err := r.pause(ctx, r.cfg.StandbyInterval); err != nil {
-			return err
-		}
-	}
-	lead := &leader{relay: r, queries: queries, healthy: healthy}
-	producer, err := r.deps.NewProducer()
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err := producer.Close(); err != nil {
-			r.deps.Logger.WarnContext(ctx, "closing the relay's producer failed", "error", err)
-		}
-	}()
-	r.deps.Logger.InfoContext(ctx, "relay leads")
-	r.leading.Store(true)
-	r.metrics.leading.Set(1)
-	defer func() {
-		r.leading.Store(false)
-		r.metrics.leading.Set(0)
-		r.deps.Logger.InfoContext(context.WithoutCancel(ctx), "relay leads no more")
-	}()
-	lead.producer = producer
-	return lead.run(ctx)
 }
 
 // limited gives one statement QueryTimeout. A database that hangs, or that the network lost without a word, then ends the candidacy instead of
@@ -218,5 +184,3 @@ func (r *Relay) pause(ctx context.Context, d time.Duration) error {
 		return nil
 	}
 }
-
-var errPartial = errors.New("some events were not published")

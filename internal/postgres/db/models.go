@@ -156,8 +156,6 @@ type Job struct {
 	StartedAt      *time.Time
 	FinishedAt     *time.Time
 	UpdatedAt      time.Time
-	TraceID        *string
-	Traceparent    *string
 }
 
 type LoginAttempt struct {
@@ -184,6 +182,16 @@ type Outbox struct {
 	Traceparent *string
 	CreatedAt   time.Time
 	PublishedAt *time.Time
+}
+
+type OutboxDeadLetter struct {
+	EventID     uuid.UUID
+	AggregateID uuid.UUID
+	Payload     []byte
+	Traceparent *string
+	CreatedAt   time.Time
+	Reason      string
+	FailedAt    time.Time
 }
 
 type RefreshToken struct {

@@ -25,6 +25,19 @@ func (q *Queries) DetectDeadClient(ctx context.Context) error {
 	return err
 }
 
+const holdLeadership = `-- name: HoldLeadership :exec
+SELECT set_config('idle_session_timeout', $1::text, false), set_config('synchronous_commit', 'off', false),
+    set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
+`
+
+// For the relay's connection. The server ends the session, and with it the leadership, when it has heard nothing for the lease: whatever became of
+// the client. A commit that is lost in a crash of the server is published again, or notified by the next poll, so none waits for the disk. The
+// plans are the same for every batch, so they are made once; and the outbox is never read whole.
+func (q *Queries) HoldLeadership(ctx context.Context, leaseMilliseconds string) error {
+	_, err := q.db.Exec(ctx, holdLeadership, leaseMilliseconds)
+	return err
+}
+
 const insertOutbox = `-- name: InsertOutbox :exec
 INSERT INTO outbox (event_id, aggregate_id, payload, traceparent)
 VALUES ($1, $2, $3, $4)
@@ -48,31 +61,118 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 	return err
 }
 
-const markPublished = `-- name: MarkPublished :exec
-UPDATE outbox SET published_at = now() WHERE id = ANY ($1::bigint[])
+const listenOutbox = `-- name: ListenOutbox :exec
+LISTEN atlas_outbox
 `
 
-func (q *Queries) MarkPublished(ctx context.Context, ids []int64) error {
-	_, err := q.db.Exec(ctx, markPublished, ids)
+func (q *Queries) ListenOutbox(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, listenOutbox)
+	return err
+}
+
+const nextOutbox = `-- name: NextOutbox :many
+WITH removed AS (
+    DELETE FROM outbox WHERE id = ANY ($4::bigint[])
+), marked AS (
+    UPDATE outbox SET published_at = now() WHERE id = ANY ($5::bigint[])
+)
+SELECT waiting.id, waiting.event_id, waiting.aggregate_id, waiting.payload, waiting.traceparent FROM (
+    SELECT o.id, o.event_id, o.aggregate_id, o.payload, o.traceparent,
+        sum(pg_column_size(o.payload)) OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
+    FROM outbox AS o WHERE o.published_at IS NULL AND o.id NOT IN (SELECT unnest($1::bigint[])) ORDER BY o.id LIMIT $2
+) AS waiting
+WHERE coalesce(waiting.bytes_before, 0) < $3::bigint
+ORDER BY waiting.id
+`
+
+type NextOutboxParams struct {
+	Skip     []int64
+	MaxRows  int32
+	MaxBytes int64
+	Remove   []int64
+	Mark     []int64
+}
+
+type NextOutboxRow struct {
+	ID          int64
+	EventID     uuid.UUID
+	AggregateID uuid.UUID
+	Payload     []byte
+	Traceparent *string
+}
+
+// Settles what was published, by removing or by marking it, and reads what is next, in one round trip. In id order and never after a cursor: ids
+// are given before the commit, so a smaller id may appear later than a bigger one. What is settled or on its way to Kafka is skipped one by one.
+// A batch ends with the row that fills max_bytes; payloads are stored as they are, so the size of the column is theirs.
+func (q *Queries) NextOutbox(ctx context.Context, arg NextOutboxParams) ([]NextOutboxRow, error) {
+	rows, err := q.db.Query(ctx, nextOutbox,
+		arg.Skip,
+		arg.MaxRows,
+		arg.MaxBytes,
+		arg.Remove,
+		arg.Mark,
+	)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []NextOutboxRow{}
+	for rows.Next() {
+		var i NextOutboxRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.EventID,
+			&i.AggregateID,
+			&i.Payload,
+			&i.Traceparent,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const notifyOutbox = `-- name: NotifyOutbox :exec
+SELECT pg_notify('atlas_outbox', '')
+`
+
+// Wakes the leading relay. Never in a write's transaction: notifying transactions commit one after the other.
+func (q *Queries) NotifyOutbox(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, notifyOutbox)
 	return err
 }
 
 const outboxBacklog = `-- name: OutboxBacklog :one
 SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox WHERE published_at IS NULL LIMIT 100000) AS waiting)::bigint AS depth,
-    coalesce((SELECT extract(epoch FROM now() - created_at) FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1), 0)::float8 AS oldest_age_seconds
+    coalesce((SELECT extract(epoch FROM now() - created_at) FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT 1), 0)::float8 AS oldest_age_seconds,
+    (SELECT count(*) FROM (SELECT 1 FROM outbox_dead_letters LIMIT 100000) AS letters)::bigint AS dead_letters
 `
 
 type OutboxBacklogRow struct {
 	Depth            int64
 	OldestAgeSeconds float64
+	DeadLetters      int64
 }
 
 // The depth is counted up to 100,000: a count of a long backlog would slow down the relay that has to work it off.
 func (q *Queries) OutboxBacklog(ctx context.Context) (OutboxBacklogRow, error) {
 	row := q.db.QueryRow(ctx, outboxBacklog)
 	var i OutboxBacklogRow
-	err := row.Scan(&i.Depth, &i.OldestAgeSeconds)
+	err := row.Scan(&i.Depth, &i.OldestAgeSeconds, &i.DeadLetters)
 	return i, err
+}
+
+const ping = `-- name: Ping :exec
+SELECT 1
+`
+
+func (q *Queries) Ping(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, ping)
+	return err
 }
 
 const pruneOutbox = `-- name: PruneOutbox :execrows
@@ -99,43 +199,4 @@ func (q *Queries) TryLeadership(ctx context.Context, key int64) (bool, error) {
 	var column_1 bool
 	err := row.Scan(&column_1)
 	return column_1, err
-}
-
-const unpublishedOutbox = `-- name: UnpublishedOutbox :many
-SELECT id, event_id, aggregate_id, payload, traceparent FROM outbox WHERE published_at IS NULL ORDER BY id LIMIT $1
-`
-
-type UnpublishedOutboxRow struct {
-	ID          int64
-	EventID     uuid.UUID
-	AggregateID uuid.UUID
-	Payload     []byte
-	Traceparent *string
-}
-
-// In id order and never after a cursor: ids are given before the commit, so a smaller id may appear later than a bigger one.
-func (q *Queries) UnpublishedOutbox(ctx context.Context, batchSize int32) ([]UnpublishedOutboxRow, error) {
-	rows, err := q.db.Query(ctx, unpublishedOutbox, batchSize)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []UnpublishedOutboxRow{}
-	for rows.Next() {
-		var i UnpublishedOutboxRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.EventID,
-			&i.AggregateID,
-			&i.Payload,
-			&i.Traceparent,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
 }
