@@ -36,7 +36,8 @@ func rootCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	cmd.AddGroup(&cobra.Group{ID: "roles", Title: "Roles:"}, &cobra.Group{ID: "local", Title: "On your machine:"})
+	cmd.AddGroup(&cobra.Group{ID: "roles", Title: "Roles:"}, &cobra.Group{ID: "operations", Title: "To see and mend:"},
+		&cobra.Group{ID: "local", Title: "On your machine:"})
 	cmd.AddCommand(
 		role("api", "Answer the REST API and relay events to Kafka", runAPI),
 		role("indexer", "Copy items into Elasticsearch as events announce them", runIndexer),
@@ -45,6 +46,8 @@ func rootCommand() *cobra.Command {
 		role("migrate", "Bring the database to the newest schema and ensure the first admin", runMigrate),
 		adminCommand(),
 		checkCommand(),
+		dlqCommand(),
+		replayCommand(),
 		devCommand(),
 		demoCommand(),
 	)

@@ -54,10 +54,7 @@ func (m *member) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	place := m.consumer.claims.begin(claim)
 	for {
 		batch := m.collect(ctx, claim)
-		if len(batch) == 0 || ctx.Err() != nil {
-			return nil
-		}
-		if !m.finish(ctx, place, batch) {
+		if len(batch) == 0 || !m.finish(ctx, place, batch) {
 			return nil // uncommitted: the next owner of the partition does it again
 		}
 		last := batch[len(batch)-1]
@@ -100,6 +97,9 @@ func (m *member) collect(ctx context.Context, claim sarama.ConsumerGroupClaim) [
 
 // finish does the work of a batch, however often it takes. It returns false when the session ended before.
 func (m *member) finish(ctx context.Context, place *place, batch []*sarama.ConsumerMessage) bool {
+	if ctx.Err() != nil {
+		return false // nothing is begun any more
+	}
 	c := m.consumer
 	retry := c.newBackoff()
 	first := batch[0]

@@ -16,6 +16,13 @@ const (
 	HeaderDLQGroup     = "dlq_consumer_group"
 )
 
+// HeaderReplays says how often a record was a dead letter and was sent back to its topic. It stays with the record, also when that becomes a dead
+// letter again.
+const HeaderReplays = "dlq_replays"
+
+// HeaderReplayed makes a record of the dead-letter topic a mark instead of a letter: the letter at this offset of the same partition was sent back.
+const HeaderReplayed = "dlq_replayed"
+
 // deadLetters writes poison to the dead-letter topic.
 type deadLetters struct {
 	producer sarama.SyncProducer

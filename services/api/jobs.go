@@ -11,6 +11,7 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/telemetry"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
@@ -50,6 +51,9 @@ func (s *server) CreateJob(ctx context.Context, request gen.CreateJobRequestObje
 
 // createJob queues a job and its event, or finds the job that the caller queued with the same idempotency key.
 func createJob(ctx context.Context, q *db.Queries, input db.CreateJobParams) (db.CreateJobRow, error) {
+	if t := telemetry.TraceFrom(ctx); t.ID != "" {
+		input.TraceID, input.Traceparent = &t.ID, &t.Parent
+	}
 	row, err := q.CreateJob(ctx, input)
 	if missing(err) {
 		earlier, err := q.GetJobByKey(ctx, caller(ctx).id(), *input.IdempotencyKey)

@@ -113,11 +113,23 @@ func (s *Service) Handle(ctx context.Context, batch []*sarama.ConsumerMessage) (
 	for _, r := range rejections {
 		w.poison = append(w.poison, kafka.Poison{Message: w.items[r.ItemID].message, Reason: "refused by Elasticsearch: " + r.Reason})
 	}
+	s.log(ctx, w)
 	now := time.Now()
 	for i := range w.events {
 		s.age.Observe(now.Sub(w.events[i].OccurredAt).Seconds())
 	}
 	return w.poison, nil
+}
+
+// log says what a batch brought up to date, each line with the trace of the request that it comes from. Debug only: it is a line for each item.
+func (s *Service) log(ctx context.Context, w work) {
+	if !s.deps.Logger.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	for id, item := range w.items {
+		s.deps.Logger.DebugContext(kafka.WithTrace(ctx, item.message), "item brought up to date in the index", "item_id", id, "event_version", item.version,
+			"partition", item.message.Partition, "offset", item.message.Offset)
+	}
 }
 
 func plan(batch []*sarama.ConsumerMessage) work {

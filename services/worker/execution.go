@@ -15,6 +15,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
 // ErrLeaseLost means that the job belongs to another worker, or to nobody, by now. What this worker does for it is void.
@@ -63,6 +64,7 @@ func (x *Execution) SaveIn(ctx context.Context, q *db.Queries, done, total int64
 
 // execute runs one attempt and settles its outcome.
 func (s *Service) execute(ctx context.Context, job db.Job) {
+	ctx = traced(ctx, &job)
 	logger := s.deps.Logger.With("job_id", job.ID, "type", job.Type, "attempt", job.Attempt)
 	logger.InfoContext(ctx, "job started")
 	started := time.Now()
@@ -190,18 +192,30 @@ func (s *Service) verdict(x *Execution, result any, taskErr error, draining bool
 	}
 }
 
+// traced returns a context with the trace of the request that queued the job: what is logged and written with it belongs to that request.
+func traced(ctx context.Context, job *db.Job) context.Context {
+	var t telemetry.Trace
+	if job.TraceID != nil {
+		t.ID = *job.TraceID
+	}
+	if job.Traceparent != nil {
+		t.Parent = *job.Traceparent
+	}
+	return telemetry.WithTrace(ctx, t)
+}
+
 // writeUpdates adds a JobUpdated event for each job to the outbox. The actor is nil: the platform did it.
 func writeUpdates(ctx context.Context, q *db.Queries, jobs []db.Job) error {
 	for i := range jobs {
 		job := &jobs[i]
-		e, err := event.New(event.JobUpdated, event.Entity{Type: event.EntityJob, ID: job.ID, CollectionID: job.CollectionID}, event.Origin{},
+		e, err := event.New(event.JobUpdated, event.Entity{Type: event.EntityJob, ID: job.ID, CollectionID: job.CollectionID}, event.Origin{TraceID: job.TraceID},
 			job.UpdatedAt, event.JobData{
 				JobID: job.ID, EntityVersion: job.Version, JobType: job.Type, State: job.State, Attempt: int(job.Attempt), Error: job.Error,
 			})
 		if err != nil {
 			return err
 		}
-		if err := postgres.WriteEvent(ctx, q, e); err != nil {
+		if err := postgres.WriteEvent(traced(ctx, job), q, e); err != nil {
 			return err
 		}
 	}

@@ -109,7 +109,7 @@ func (p *purge) batch(ctx context.Context, x *Execution, state purgeState) (purg
 		events := make([]event.Envelope, len(rows))
 		for i, row := range rows {
 			events[i], err = event.New(event.ItemDeleted, event.Entity{Type: event.EntityItem, ID: row.ID, CollectionID: &collection},
-				event.Origin{ActorUserID: x.Job.CreatedBy}, at, event.ItemData{
+				event.Origin{ActorUserID: x.Job.CreatedBy, TraceID: x.Job.TraceID}, at, event.ItemData{
 					ItemID: row.ID, CollectionID: collection, EntityVersion: row.Version, ChangedFields: []string{}, SourceURL: row.SourceUrl,
 				})
 			if err != nil {

@@ -231,7 +231,7 @@ func (s *Service) rescue(ctx context.Context) {
 	case err == nil:
 		for i := range jobs {
 			s.metrics.outcomes.WithLabelValues(jobs[i].Type, "lease_lost").Inc()
-			s.deps.Logger.WarnContext(ctx, "job lost its worker", "job_id", jobs[i].ID, "type", jobs[i].Type, "state", jobs[i].State)
+			s.deps.Logger.WarnContext(traced(ctx, &jobs[i]), "job lost its worker", "job_id", jobs[i].ID, "type", jobs[i].Type, "state", jobs[i].State)
 		}
 	}
 }

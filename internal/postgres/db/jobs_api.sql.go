@@ -14,8 +14,9 @@ import (
 )
 
 const createJob = `-- name: CreateJob :one
-INSERT INTO jobs (id, type, parameters, collection_id, idempotency_key, created_by, created_at, run_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7)
+INSERT INTO jobs (id, type, parameters, collection_id, idempotency_key, created_by, created_at, run_at, updated_at, trace_id, traceparent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7,
+        $8, $9)
 ON CONFLICT (coalesce(created_by, '00000000-0000-0000-0000-000000000000'::uuid), idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
           finished_at
@@ -29,6 +30,8 @@ type CreateJobParams struct {
 	IdempotencyKey *string
 	CreatedBy      *uuid.UUID
 	CreatedAt      time.Time
+	TraceID        *string
+	Traceparent    *string
 }
 
 type CreateJobRow struct {
@@ -58,6 +61,8 @@ func (q *Queries) CreateJob(ctx context.Context, arg CreateJobParams) (CreateJob
 		arg.IdempotencyKey,
 		arg.CreatedBy,
 		arg.CreatedAt,
+		arg.TraceID,
+		arg.Traceparent,
 	)
 	var i CreateJobRow
 	err := row.Scan(

@@ -21,7 +21,7 @@ WITH claimable AS (
 UPDATE jobs j SET state = 'RUNNING', attempt = j.attempt + 1, version = j.version + 1, lease_owner = $1::text,
     lease_expires_at = now() + make_interval(secs => $2::float8), started_at = coalesce(j.started_at, now()), updated_at = now()
 FROM claimable c WHERE j.id = c.id
-RETURNING j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at
+RETURNING j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at, j.trace_id, j.traceparent
 `
 
 type ClaimJobsParams struct {
@@ -70,6 +70,8 @@ func (q *Queries) ClaimJobs(ctx context.Context, arg ClaimJobsParams) ([]Job, er
 			&i.StartedAt,
 			&i.FinishedAt,
 			&i.UpdatedAt,
+			&i.TraceID,
+			&i.Traceparent,
 		); err != nil {
 			return nil, err
 		}
@@ -85,7 +87,7 @@ const completeJob = `-- name: CompleteJob :one
 UPDATE jobs SET state = 'SUCCEEDED', result = $1::jsonb, error = NULL, version = version + 1, lease_owner = NULL, lease_expires_at = NULL,
     finished_at = now(), updated_at = now()
 WHERE id = $2 AND state = 'RUNNING' AND attempt = $3 AND lease_owner = $4::text
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at
+RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent
 `
 
 type CompleteJobParams struct {
@@ -126,6 +128,8 @@ func (q *Queries) CompleteJob(ctx context.Context, arg CompleteJobParams) (Job, 
 		&i.StartedAt,
 		&i.FinishedAt,
 		&i.UpdatedAt,
+		&i.TraceID,
+		&i.Traceparent,
 	)
 	return i, err
 }
@@ -134,7 +138,7 @@ const failJob = `-- name: FailJob :one
 UPDATE jobs SET state = 'FAILED', error = $1::text, version = version + 1, lease_owner = NULL, lease_expires_at = NULL,
     finished_at = now(), updated_at = now()
 WHERE id = $2 AND state = 'RUNNING' AND attempt = $3 AND lease_owner = $4::text
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at
+RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent
 `
 
 type FailJobParams struct {
@@ -175,6 +179,8 @@ func (q *Queries) FailJob(ctx context.Context, arg FailJobParams) (Job, error) {
 		&i.StartedAt,
 		&i.FinishedAt,
 		&i.UpdatedAt,
+		&i.TraceID,
+		&i.Traceparent,
 	)
 	return i, err
 }
@@ -183,7 +189,7 @@ const handBackJob = `-- name: HandBackJob :one
 UPDATE jobs SET state = 'QUEUED', attempt = attempt - 1, run_at = now(), version = version + 1, lease_owner = NULL, lease_expires_at = NULL,
     updated_at = now()
 WHERE id = $1 AND state = 'RUNNING' AND attempt = $2 AND lease_owner = $3::text
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at
+RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent
 `
 
 // A draining worker gives a job back. The attempt did not fail, so it is not counted.
@@ -213,6 +219,8 @@ func (q *Queries) HandBackJob(ctx context.Context, iD uuid.UUID, attempt int32, 
 		&i.StartedAt,
 		&i.FinishedAt,
 		&i.UpdatedAt,
+		&i.TraceID,
+		&i.Traceparent,
 	)
 	return i, err
 }
@@ -252,7 +260,7 @@ UPDATE jobs j SET
     error = 'the worker that ran the job stopped renewing its lease', run_at = now(), version = j.version + 1,
     lease_owner = NULL, lease_expires_at = NULL, updated_at = now()
 FROM expired e WHERE j.id = e.id
-RETURNING j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at
+RETURNING j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at, j.trace_id, j.traceparent
 `
 
 // Jobs whose worker died: back into the queue while attempts are left, else failed.
@@ -288,6 +296,8 @@ func (q *Queries) RescueJobs(ctx context.Context, batchSize int32) ([]Job, error
 			&i.StartedAt,
 			&i.FinishedAt,
 			&i.UpdatedAt,
+			&i.TraceID,
+			&i.Traceparent,
 		); err != nil {
 			return nil, err
 		}
@@ -303,7 +313,7 @@ const retryJob = `-- name: RetryJob :one
 UPDATE jobs SET state = 'QUEUED', error = $1::text, run_at = now() + make_interval(secs => $2::float8), version = version + 1,
     lease_owner = NULL, lease_expires_at = NULL, updated_at = now()
 WHERE id = $3 AND state = 'RUNNING' AND attempt = $4 AND lease_owner = $5::text
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at
+RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent
 `
 
 type RetryJobParams struct {
@@ -346,6 +356,8 @@ func (q *Queries) RetryJob(ctx context.Context, arg RetryJobParams) (Job, error)
 		&i.StartedAt,
 		&i.FinishedAt,
 		&i.UpdatedAt,
+		&i.TraceID,
+		&i.Traceparent,
 	)
 	return i, err
 }

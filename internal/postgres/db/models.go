@@ -156,6 +156,8 @@ type Job struct {
 	StartedAt      *time.Time
 	FinishedAt     *time.Time
 	UpdatedAt      time.Time
+	TraceID        *string
+	Traceparent    *string
 }
 
 type LoginAttempt struct {

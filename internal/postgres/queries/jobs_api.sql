@@ -1,7 +1,8 @@
 -- name: CreateJob :one
 -- No row when the caller has used the idempotency key before.
-INSERT INTO jobs (id, type, parameters, collection_id, idempotency_key, created_by, created_at, run_at, updated_at)
-VALUES (@id, @type, @parameters, @collection_id, sqlc.narg(idempotency_key), sqlc.narg(created_by), @created_at, @created_at, @created_at)
+INSERT INTO jobs (id, type, parameters, collection_id, idempotency_key, created_by, created_at, run_at, updated_at, trace_id, traceparent)
+VALUES (@id, @type, @parameters, @collection_id, sqlc.narg(idempotency_key), sqlc.narg(created_by), @created_at, @created_at, @created_at,
+        sqlc.narg(trace_id), sqlc.narg(traceparent))
 ON CONFLICT (coalesce(created_by, '00000000-0000-0000-0000-000000000000'::uuid), idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
 RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
           finished_at;

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/services/dlq"
+)
+
+func dlqCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dlq",
+		Short: "Show dead letters, and send them back",
+		Long: `Events that a consumer can never handle lie in the topic <KAFKA_TOPIC>.dlq, each with the reason. See them, mend what is wrong, and send them back.
+
+Environment variables, their defaults and meanings:
+` + config.Usage[dlq.Config](),
+		GroupID: "operations",
+		Args:    cobra.NoArgs,
+	}
+	cmd.AddCommand(dlqListCommand(), dlqShowCommand(), dlqReplayCommand())
+	return cmd
+}
+
+func dlqListCommand() *cobra.Command {
+	o := dlq.ListOptions{Now: time.Now}
+	output := "text"
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List dead letters that were not sent back yet, the newest first",
+		Example: `  atlas dlq list
+  atlas dlq list --group audit --reason "not supported"
+  atlas dlq list --replayed -o json`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Limit < 1 {
+				return errors.New("--limit must be at least 1")
+			}
+			var err error
+			if o.JSON, err = isJSON(output); err != nil {
+				return err
+			}
+			cfg, err := config.Load[dlq.Config]()
+			if err != nil {
+				return err
+			}
+			return dlq.List(cmd.Context(), cfg, o, cmd.OutOrStdout())
+		},
+	}
+	filterFlags(cmd, &o.Filter)
+	cmd.Flags().BoolVar(&o.Replayed, "replayed", false, "also those that were sent back")
+	cmd.Flags().IntVar(&o.Limit, "limit", 50, "how many at most")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func dlqShowCommand() *cobra.Command {
+	output := "text"
+	cmd := &cobra.Command{
+		Use:     "show PARTITION/OFFSET",
+		Short:   "Show a dead letter's headers and value",
+		Example: "  atlas dlq show 0/17",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			id, err := dlq.ParseID(args[0])
+			if err != nil {
+				return err
+			}
+			asJSON, err := isJSON(output)
+			if err != nil {
+				return err
+			}
+			cfg, err := config.Load[dlq.Config]()
+			if err != nil {
+				return err
+			}
+			return dlq.Show(cmd.Context(), cfg, id, asJSON, cmd.OutOrStdout())
+		},
+	}
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func dlqReplayCommand() *cobra.Command {
+	var o dlq.ReplayOptions
+	var all, again bool
+	output := "text"
+	cmd := &cobra.Command{
+		Use:   "replay [PARTITION/OFFSET ...]",
+		Short: "Send dead letters back to their topic, each once",
+		Long: `Send dead letters back to the topic that they came from, with their key, value and headers, and dlq_replays, which counts how often that was done.
+Name letters, or choose them by --group, --reason, --type or --all. A letter that was sent back is marked and left alone from then on.
+
+Both consumers get what is sent back. That is harmless: the indexer reads the item as it is now, the audit trail knows each event by its id.`,
+		Example: `  atlas dlq replay 0/17 0/19
+  atlas dlq replay --group indexer --reason "mapper_parsing" --dry-run
+  atlas dlq replay --all`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, arg := range args {
+				id, err := dlq.ParseID(arg)
+				if err != nil {
+					return err
+				}
+				o.IDs = append(o.IDs, id)
+			}
+			if filtered := o.Group != "" || o.Reason != "" || o.Type != ""; len(args) == 0 && !filtered && !all {
+				return errors.New("say which letters: by id, by --group, --reason or --type, or --all")
+			}
+			o.Replayed = again
+			var err error
+			if o.JSON, err = isJSON(output); err != nil {
+				return err
+			}
+			cfg, err := config.Load[dlq.Config]()
+			if err != nil {
+				return err
+			}
+			_, err = dlq.Replay(cmd.Context(), cfg, o, cmd.OutOrStdout())
+			return err
+		},
+	}
+	filterFlags(cmd, &o.Filter)
+	cmd.Flags().BoolVar(&all, "all", false, "every letter that was not sent back yet")
+	cmd.Flags().BoolVar(&again, "again", false, "also letters that were sent back before")
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "only say which letters would be sent back")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func filterFlags(cmd *cobra.Command, f *dlq.Filter) {
+	cmd.Flags().StringVar(&f.Group, "group", "", "consumer group that gave the event up: its name, or indexer or audit")
+	cmd.Flags().StringVar(&f.Reason, "reason", "", "a part of the reason")
+	cmd.Flags().StringVar(&f.Type, "type", "", "the event type")
+}
+
+func outputFlag(cmd *cobra.Command, output *string) {
+	cmd.Flags().StringVarP(output, "output", "o", "text", "text or json")
+}
+
+func isJSON(output string) (bool, error) {
+	switch output {
+	case "text":
+		return false, nil
+	case "json":
+		return true, nil
+	}
+	return false, fmt.Errorf("--output=%q is unknown: want text or json", output)
+}
