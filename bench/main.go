@@ -64,6 +64,7 @@ func run(ctx context.Context) error {
 		name    string
 		measure func(context.Context, options, *platformBundle, *report) error
 	}{
+		{"export", measureSmallExport},
 		{"scale", measureFew},
 		{"read", measureRead},
 		{"create", measureCreate},

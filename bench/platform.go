@@ -18,11 +18,14 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/elastic/go-elasticsearch/v8"
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/client"
+	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/indexing"
 	"github.com/atlas-platform/atlas/internal/kafka"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/token"
@@ -35,9 +38,12 @@ type platformBundle struct {
 	admin       *pgx.Conn
 	names       []string // of databases
 	own, bare   *pgxpool.Pool
+	ownURL      string
 	bareURL     string
 	folder      string
 	topic       string
+	alias       string
+	es          *elasticsearch.Client
 	brokers     []string
 	process     *exec.Cmd
 	address     string
@@ -49,6 +55,7 @@ type platformBundle struct {
 	items       []uuid.UUID // some of them
 	few         []result    // how long the pages of few items took
 	seeded      int         // how many items seed has made
+	exportPeak  int64       // of the small export, in bytes
 	rival       *exec.Cmd
 }
 
@@ -72,30 +79,32 @@ func start(ctx context.Context, o options) (_ *platformBundle, err error) {
 		return nil, fmt.Errorf("reach PostgreSQL: %w", err)
 	}
 	id := strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
-	ownURL, err := p.database(ctx, server, "bench_"+id)
-	if err != nil {
+	if p.ownURL, err = p.database(ctx, server, "bench_"+id); err != nil {
 		return nil, err
 	}
 	if p.bareURL, err = p.database(ctx, server, "bench_"+id+"_bare"); err != nil {
 		return nil, err
 	}
-	if p.own, err = barePool(ctx, ownURL, o.connections); err != nil {
+	if p.own, err = barePool(ctx, p.ownURL, o.connections); err != nil {
 		return nil, err
 	}
 	if p.bare, err = barePool(ctx, p.bareURL, o.connections); err != nil {
 		return nil, err
 	}
-	p.topic = "atlas.bench." + id
+	p.topic, p.alias = "atlas.bench."+id, "bench-"+id
 	if err := p.createTopic(); err != nil {
 		return nil, err
 	}
-	if err := p.startAPI(ctx, o, ownURL); err != nil {
+	if err := p.startAPI(ctx, o, p.ownURL); err != nil {
 		return nil, err
 	}
 	if err := p.signUp(ctx); err != nil {
 		return nil, err
 	}
-	return p, p.seedBoth(ctx, o.items)
+	if err := p.seedBoth(ctx, o.items); err != nil {
+		return nil, err
+	}
+	return p, p.index(ctx)
 }
 
 func (p *platformBundle) database(ctx context.Context, server, name string) (string, error) {
@@ -133,14 +142,40 @@ func (p *platformBundle) createTopic() error {
 	return nil
 }
 
-func (p *platformBundle) startAPI(ctx context.Context, o options, databaseURL string) error {
-	key, err := token.GenerateSigningKey()
-	if err != nil {
+// restartAPI starts the API anew, so that its memory tells of nothing that was before.
+func (p *platformBundle) restartAPI(ctx context.Context, o options) error {
+	_ = p.process.Process.Signal(syscall.SIGTERM)
+	_ = p.process.Wait() // it was told to end
+	return p.startAPI(ctx, o, p.ownURL)
+}
+
+// index makes the seeded items known to search.
+func (p *platformBundle) index(ctx context.Context) error {
+	var err error
+	if p.es, err = elastic.NewClient(elastic.Config{URLs: strings.Split(os.Getenv("ELASTICSEARCH_URL"), ",")}); err != nil {
 		return err
 	}
+	if err := elastic.EnsureIndex(ctx, p.es, p.alias, elastic.Params{}); err != nil {
+		return err
+	}
+	targets := make([]indexing.Target, len(p.items))
+	for i, id := range p.items {
+		targets[i].ItemID = id
+	}
+	_, err = indexing.New(p.own, p.es, p.alias).Sync(ctx, targets)
+	return err
+}
+
+func (p *platformBundle) startAPI(ctx context.Context, o options, databaseURL string) error {
 	keyFile := filepath.Join(p.folder, "key.pem")
-	if err := os.WriteFile(keyFile, key, 0o600); err != nil {
-		return fmt.Errorf("write the signing key: %w", err)
+	if _, err := os.Stat(keyFile); err != nil {
+		key, err := token.GenerateSigningKey()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(keyFile, key, 0o600); err != nil {
+			return fmt.Errorf("write the signing key: %w", err)
+		}
 	}
 	address, err := freeAddress(ctx)
 	if err != nil {
@@ -152,7 +187,7 @@ func (p *platformBundle) startAPI(ctx context.Context, o options, databaseURL st
 	}
 	p.address, p.ops = address, ops
 	p.process = exec.CommandContext(context.WithoutCancel(ctx), o.atlas, "api") //nolint:gosec // the program to measure
-	p.process.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "KAFKA_TOPIC="+p.topic, "LISTEN_ADDR="+address, "OPS_ADDR="+ops,
+	p.process.Env = append(os.Environ(), "DATABASE_URL="+databaseURL, "KAFKA_TOPIC="+p.topic, "LISTEN_ADDR="+address, "OPS_ADDR="+ops, "ELASTICSEARCH_INDEX="+p.alias,
 		"JWT_SIGNING_KEY_FILE="+keyFile, "RATE_LIMIT=0", "LOG_LEVEL=warn", "ACCESS_TOKEN_TTL=6h", "DATABASE_MAX_CONNS="+strconv.Itoa(o.connections))
 	p.process.Stdout, p.process.Stderr = os.Stderr, os.Stderr
 	if err := p.process.Start(); err != nil {
@@ -317,6 +352,14 @@ func (p *platformBundle) stop() {
 	for _, pool := range []*pgxpool.Pool{p.own, p.bare} {
 		if pool != nil {
 			pool.Close()
+		}
+	}
+	if p.es != nil {
+		if state, err := elastic.ObserveIndex(ctx, p.es, p.alias); err == nil {
+			for name := range state.Indices {
+				_, _ = p.es.Indices.Delete([]string{name}, p.es.Indices.Delete.WithContext(ctx))
+			}
+			_, _ = p.es.Indices.DeleteIndexTemplate(elastic.TemplateName(p.alias), p.es.Indices.DeleteIndexTemplate.WithContext(ctx))
 		}
 	}
 	if p.topic != "" {
