@@ -55,6 +55,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.RetryMax, 5*time.Second)
 	setDefault(&c.MeasureInterval, 5*time.Second)
 	setDefault(&c.QueryTimeout, 10*time.Second)
+	// Whoever holds or wants the leadership is heard well within the lease.
+	c.PollInterval, c.StandbyInterval = min(c.PollInterval, c.Lease/4), min(c.StandbyInterval, c.Lease/4)
 	return c
 }
 

@@ -285,7 +285,7 @@ func TestWhatWasWrittenLastIsPublishedOnTheWayOut(t *testing.T) {
 	brokers, pool := kafkatest.Fake(t), pgtest.New(t)
 	topic, seed := kafkatest.NewTopic(t, brokers, 1), indexingtest.NewSeed(t, pool)
 	item := seed.Item(t, seed.Collection(t), "x", "")
-	r := relay.New(relay.Config{Brokers: brokers, Topic: topic, PollInterval: time.Hour}, relay.Deps{Logger: kafkatest.Logger(t), Pool: pool})
+	r := relay.New(relay.Config{Brokers: brokers, Topic: topic, PollInterval: time.Hour, Lease: 5 * time.Hour}, relay.Deps{Logger: kafkatest.Logger(t), Pool: pool})
 	stop := kafkatest.Start(t, r.Run)
 	require.NoError(t, write(t.Context(), pool, item))
 	r.Nudge()

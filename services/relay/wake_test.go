@@ -28,7 +28,7 @@ func TestAStandbyWakesTheLeader(t *testing.T) {
 	brokers, pool := kafkatest.Fake(t), pgtest.New(t)
 	topic, seed := kafkatest.NewTopic(t, brokers, 1), indexingtest.NewSeed(t, pool)
 	item := seed.Item(t, seed.Collection(t), "x", "")
-	cfg := relay.Config{Brokers: brokers, Topic: topic, PollInterval: time.Hour, NotifyInterval: 20 * time.Millisecond}
+	cfg := relay.Config{Brokers: brokers, Topic: topic, PollInterval: time.Hour, Lease: 5 * time.Hour, NotifyInterval: 20 * time.Millisecond}
 	leader := relay.New(cfg, relay.Deps{Logger: kafkatest.Logger(t), Pool: pool})
 	kafkatest.Start(t, leader.Run)
 	require.Eventually(t, leader.Leading, patience, time.Millisecond)
