@@ -1,0 +1,289 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/atlas-platform/atlas/internal/auditchain"
+	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/kafka"
+	"github.com/atlas-platform/atlas/internal/postgres"
+	"github.com/atlas-platform/atlas/services/audit"
+)
+
+const (
+	auditBatch      = 500 // as the consumer's
+	auditPartitions = 3
+)
+
+// measureAudit compares the audit consumer's writer, from a batch of Kafka messages to the commit, with a bare insert of rows that are ready, in one
+// statement, into a table with the same columns and indexes; then it follows the chain that was written, and watches the consumer catch up.
+func measureAudit(ctx context.Context, o options, p *platformBundle, r *report) error {
+	own, err := postgres.Open(ctx, p.own.Config().ConnString(), auditPartitions+1)
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	bare, err := postgres.Open(ctx, p.bareURL, auditPartitions+1) // encodes UUIDs as quickly
+	if err != nil {
+		return err
+	}
+	defer bare.Close()
+	if _, err := bare.Exec(ctx, "CREATE TABLE audit_bare (LIKE audit_events INCLUDING ALL)"); err != nil {
+		return fmt.Errorf("make the bare table: %w", err)
+	}
+	writer, offset := audit.NewWriter(own), [auditPartitions]int64{}
+	atlas := batches("audit writer", func(partition int32) (func(context.Context) error, error) {
+		messages, err := auditMessages(p, partition, offset[partition], auditBatch)
+		offset[partition] += auditBatch
+		return func(ctx context.Context) error {
+			poison, err := writer.Handle(ctx, messages)
+			if err == nil && len(poison) > 0 {
+				return fmt.Errorf("%d events refused", len(poison))
+			}
+			return err
+		}, err
+	})
+	var position [auditPartitions]int64
+	plain := batches("bare insert", func(partition int32) (func(context.Context) error, error) {
+		messages, err := auditMessages(p, partition, position[partition], auditBatch)
+		if err != nil {
+			return nil, err
+		}
+		arguments, err := bareRows(messages, &position[partition])
+		return func(ctx context.Context) error {
+			_, err := bare.Exec(ctx, bareAuditInsert, arguments...)
+			return err
+		}, err
+	})
+	o.connections = auditPartitions
+	if err := r.compare(ctx, o, 0.5, atlas, plain); err != nil {
+		return err
+	}
+	if err := followChain(ctx, own, r); err != nil {
+		return err
+	}
+	return p.measureAuditMemory(ctx, o, r)
+}
+
+// followChain verifies what was written and notes how fast that is.
+func followChain(ctx context.Context, pool *pgxpool.Pool, r *report) error {
+	begin := time.Now()
+	verified, err := auditchain.Verify(ctx, pool, auditchain.VerifyOptions{})
+	if err != nil {
+		return err
+	}
+	if verified.Found > 0 {
+		return fmt.Errorf("the chain that was written has %d findings: %s", verified.Found, &verified.Findings[0])
+	}
+	r.note(fmt.Sprintf("atlas audit verify: %d rows, %.0f/s", verified.Rows, float64(verified.Rows)/time.Since(begin).Seconds()))
+	return nil
+}
+
+// batches is a contender that makes as many batches as it may need before the clock runs, then works on each partition for a while.
+func batches(name string, prepare func(partition int32) (func(context.Context) error, error)) contender {
+	const enough = 60 // batches of a partition for each second
+	return contender{name, func(ctx context.Context, length time.Duration, partitions int) (result, error) {
+		ready := make(chan chan func(context.Context) error, partitions)
+		for partition := range partitions {
+			n := enough * int(length/time.Second+1)
+			queue := make(chan func(context.Context) error, n)
+			for range n {
+				work, err := prepare(int32(partition)) //nolint:gosec // three
+				if err != nil {
+					return result{}, err
+				}
+				queue <- work
+			}
+			ready <- queue
+		}
+		done, err := loop(name, func(ctx context.Context) error {
+			queue := <-ready
+			defer func() { ready <- queue }()
+			select {
+			case work := <-queue:
+				return work(ctx)
+			default:
+				return fmt.Errorf("more than %d batches a second: prepare more", enough*partitions)
+			}
+		}).run(ctx, length, partitions)
+		done.perSecond *= auditBatch
+		return done, err
+	}}
+}
+
+// auditMessages are events as the relay publishes them.
+func auditMessages(p *platformBundle, partition int32, offset int64, n int) ([]*sarama.ConsumerMessage, error) {
+	out := make([]*sarama.ConsumerMessage, n)
+	for i := range out {
+		item, trace := uuid.Must(uuid.NewV7()), strings.ReplaceAll(uuid.NewString(), "-", "")
+		e, err := event.New(event.ItemUpdated, event.Entity{Type: event.EntityItem, ID: item, CollectionID: &p.collection},
+			event.Origin{ActorUserID: &p.user, TraceID: &trace}, time.Now(),
+			event.ItemData{ItemID: item, CollectionID: p.collection, EntityVersion: 2, ChangedFields: []string{"title", "content"}})
+		if err != nil {
+			return nil, err
+		}
+		value, err := json.Marshal(e)
+		if err != nil {
+			return nil, fmt.Errorf("encode an event: %w", err)
+		}
+		out[i] = &sarama.ConsumerMessage{
+			Topic: p.topic, Partition: partition, Offset: offset + int64(i), Key: item[:], Value: value,
+			Headers: []*sarama.RecordHeader{{Key: []byte(kafka.HeaderTraceparent), Value: []byte("00-" + trace + "-b7ad6b7169203331-00")}},
+		}
+	}
+	return out, nil
+}
+
+const bareAuditInsert = `INSERT INTO audit_bare (event_id, event_type, version, occurred_at, actor_user_id, trace_id, traceparent, entity_type, entity_id,
+		collection_id, data, kafka_partition, kafka_offset, chain_position, previous_hash, hash)
+	SELECT * FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::timestamptz[], $5::uuid[], $6::text[], $7::text[], $8::text[], $9::uuid[],
+		$10::uuid[], $11::jsonb[], $12::integer[], $13::bigint[], $14::bigint[], $15::bytea[], $16::bytea[])`
+
+// bareRows are the columns of the rows that the writer would make of the messages, but for the hashes.
+func bareRows(messages []*sarama.ConsumerMessage, position *int64) ([]any, error) {
+	var (
+		ids, actors, entities, collections []uuid.UUID
+		types, traces, parents, kinds      []string
+		versions, partitions               []int32
+		times                              []time.Time
+		data                               []json.RawMessage
+		offsets, positions                 []int64
+		previous, hashes                   [][]byte
+	)
+	for _, m := range messages {
+		e, err := event.Decode(m.Value)
+		if err != nil {
+			return nil, err
+		}
+		*position++
+		hash := append(e.EventID[:], e.Entity.ID[:]...)
+		ids, actors, entities = append(ids, e.EventID), append(actors, *e.ActorUserID), append(entities, e.Entity.ID)
+		collections = append(collections, *e.Entity.CollectionID)
+		types, kinds = append(types, string(e.EventType)), append(kinds, string(e.Entity.Type))
+		traces, parents = append(traces, *e.TraceID), append(parents, string(m.Headers[0].Value))
+		versions, partitions = append(versions, 1), append(partitions, m.Partition)
+		times, data = append(times, e.OccurredAt), append(data, e.Data)
+		offsets, positions = append(offsets, m.Offset), append(positions, *position)
+		previous, hashes = append(previous, hash), append(hashes, hash)
+	}
+	return []any{
+		ids, types, versions, times, actors, traces, parents, kinds, entities, collections, data, partitions, offsets, positions, previous, hashes,
+	}, nil
+}
+
+// measureAuditMemory has the consumer catch up with many events, and compares what it holds with what it held after the first tenth.
+func (p *platformBundle) measureAuditMemory(ctx context.Context, o options, r *report) error {
+	if o.behind == 0 {
+		return nil
+	}
+	topic := p.topic + ".behind"
+	if err := p.fill(ctx, topic, o.behind); err != nil {
+		return err
+	}
+	defer p.deleteTopic(topic)
+	ops, err := freeAddress(ctx)
+	if err != nil {
+		return err
+	}
+	url, err := p.database(ctx, p.bareURL, p.names[0]+"_audit")
+	if err != nil {
+		return err
+	}
+	pool, err := barePool(ctx, url, 2)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	process := exec.CommandContext(context.WithoutCancel(ctx), o.atlas, "audit") //nolint:gosec // the program to measure
+	process.Env = append(os.Environ(), "DATABASE_URL="+url, "KAFKA_TOPIC="+topic, "KAFKA_GROUP_PREFIX="+topic, "OPS_ADDR="+ops, "LOG_LEVEL=warn")
+	process.Stdout, process.Stderr = os.Stderr, os.Stderr
+	if err := process.Start(); err != nil {
+		return fmt.Errorf("start the audit consumer: %w", err)
+	}
+	defer func() {
+		_ = process.Process.Signal(syscall.SIGTERM)
+		_ = process.Wait()
+	}()
+	begin := time.Now()
+	few, err := watchMemory(process.Process.Pid, func() error { return audited(ctx, pool, o.behind/10) })
+	if err != nil {
+		return err
+	}
+	many, err := watchMemory(process.Process.Pid, func() error { return audited(ctx, pool, o.behind) })
+	if err != nil {
+		return err
+	}
+	r.note(fmt.Sprintf("audit consumer, %d events behind: %.0f/s from Kafka", o.behind, float64(o.behind)/time.Since(begin).Seconds()))
+	r.limit("RSS of the audit consumer catching up, beside its first tenth", fmt.Sprintf("%.0f MiB, %.0f MiB", mib(many), mib(few)),
+		mib(many) <= mib(few)+32, "flat")
+	return nil
+}
+
+// audited waits until so many events are in the trail.
+func audited(ctx context.Context, pool *pgxpool.Pool, want int) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		var have int
+		if err := pool.QueryRow(ctx, "SELECT coalesce(sum(chain_position), 0)::bigint FROM audit_heads").Scan(&have); err != nil {
+			return fmt.Errorf("ask how far the trail is: %w", err)
+		}
+		if have >= want {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// fill makes a topic with so many events.
+func (p *platformBundle) fill(ctx context.Context, topic string, events int) error {
+	err := kafka.EnsureTopic(ctx, p.brokers, kafka.TopicSpec{Name: topic, Partitions: auditPartitions, ReplicationFactor: 1})
+	if err != nil {
+		return err
+	}
+	producer, err := kafka.NewProducer(p.brokers, "atlas-bench")
+	if err != nil {
+		return err
+	}
+	defer producer.Close() //nolint:errcheck // nothing is pending
+	for sent := 0; sent < events; {
+		n := min(5000, events-sent)
+		messages, err := auditMessages(p, 0, 0, n)
+		if err != nil {
+			return err
+		}
+		batch := make([]*sarama.ProducerMessage, n)
+		for i, m := range messages {
+			batch[i] = &sarama.ProducerMessage{
+				Topic: topic, Key: sarama.ByteEncoder(m.Key), Value: sarama.ByteEncoder(m.Value), Headers: []sarama.RecordHeader{*m.Headers[0]},
+			}
+		}
+		if err := producer.SendMessages(batch); err != nil {
+			return fmt.Errorf("fill the topic: %w", err)
+		}
+		sent += n
+	}
+	return nil
+}
+
+func (p *platformBundle) deleteTopic(name string) {
+	if admin, err := sarama.NewClusterAdmin(p.brokers, kafka.NewConfig("atlas-bench")); err == nil {
+		_ = admin.DeleteTopic(name)
+		_ = admin.Close()
+	}
+}
