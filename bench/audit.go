@@ -101,7 +101,7 @@ func batches(name string, prepare func(partition int32) (func(context.Context) e
 			n := enough * int(length/time.Second+1)
 			queue := make(chan func(context.Context) error, n)
 			for range n {
-				work, err := prepare(int32(partition)) //nolint:gosec // three
+				work, err := prepare(int32(partition))
 				if err != nil {
 					return result{}, err
 				}
