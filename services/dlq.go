@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
 	"github.com/atlas-platform/atlas/internal/config"
@@ -17,8 +18,10 @@ func dlqCommand() *cobra.Command {
 		Short: "Show dead letters, and send them back",
 		Long: `Events that a consumer can never handle lie in the topic <KAFKA_TOPIC>.dlq, each with the reason. See them, mend what is wrong, and send them back.
 
+Events that Kafka itself refused never came that far: they lie in the table outbox_dead_letters of the database, for --source outbox.
+
 Environment variables, their defaults and meanings:
-` + config.Usage[dlq.Config](),
+` + config.Usage[dlq.Config]() + "\nFor --source outbox:\n" + config.Usage[dlq.OutboxConfig](),
 		GroupID: "operations",
 		Args:    cobra.NoArgs,
 	}
@@ -28,7 +31,7 @@ Environment variables, their defaults and meanings:
 
 func dlqListCommand() *cobra.Command {
 	o := dlq.ListOptions{Now: time.Now}
-	output := "text"
+	output, source := "text", ""
 	cmd := &cobra.Command{
 		Use:   "list",
 		Short: "List dead letters that were not sent back yet, the newest first",
@@ -44,6 +47,11 @@ func dlqListCommand() *cobra.Command {
 			if o.JSON, err = isJSON(output); err != nil {
 				return err
 			}
+			if outbox, err := isOutbox(source); outbox || err != nil {
+				return onOutbox(err, &o.Filter, nil, func(cfg dlq.OutboxConfig, f dlq.OutboxFilter) error {
+					return dlq.ListOutbox(cmd.Context(), cfg, f, o, cmd.OutOrStdout())
+				})
+			}
 			cfg, err := config.Load[dlq.Config]()
 			if err != nil {
 				return err
@@ -54,18 +62,25 @@ func dlqListCommand() *cobra.Command {
 	filterFlags(cmd, &o.Filter)
 	cmd.Flags().BoolVar(&o.Replayed, "replayed", false, "also those that were sent back")
 	cmd.Flags().IntVar(&o.Limit, "limit", 50, "how many at most")
+	sourceFlag(cmd, &source)
 	outputFlag(cmd, &output)
 	return cmd
 }
 
 func dlqShowCommand() *cobra.Command {
-	output := "text"
+	output, source := "text", ""
 	cmd := &cobra.Command{
-		Use:     "show PARTITION/OFFSET",
-		Short:   "Show a dead letter's headers and value",
-		Example: "  atlas dlq show 0/17",
-		Args:    cobra.ExactArgs(1),
+		Use:   "show PARTITION/OFFSET",
+		Short: "Show a dead letter's headers and value",
+		Example: `  atlas dlq show 0/17
+  atlas dlq show --source outbox 0198c9a0-5b1e-7c3a-9f00-000000000001`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if outbox, err := isOutbox(source); outbox || err != nil {
+				return onOutbox(err, &dlq.Filter{}, args, func(cfg dlq.OutboxConfig, f dlq.OutboxFilter) error {
+					return dlq.ShowOutbox(cmd.Context(), cfg, f.IDs[0], cmd.OutOrStdout())
+				})
+			}
 			id, err := dlq.ParseID(args[0])
 			if err != nil {
 				return err
@@ -81,6 +96,7 @@ func dlqShowCommand() *cobra.Command {
 			return dlq.Show(cmd.Context(), cfg, id, asJSON, cmd.OutOrStdout())
 		},
 	}
+	sourceFlag(cmd, &source)
 	outputFlag(cmd, &output)
 	return cmd
 }
@@ -88,7 +104,7 @@ func dlqShowCommand() *cobra.Command {
 func dlqReplayCommand() *cobra.Command {
 	var o dlq.ReplayOptions
 	var all, again bool
-	output := "text"
+	output, source := "text", ""
 	cmd := &cobra.Command{
 		Use:   "replay [PARTITION/OFFSET ...]",
 		Short: "Send dead letters back to their topic, each once",
@@ -98,15 +114,9 @@ Name letters, or choose them by --group, --reason, --type or --all. A letter tha
 Both consumers get what is sent back. That is harmless: the indexer reads the item as it is now, the audit trail knows each event by its id.`,
 		Example: `  atlas dlq replay 0/17 0/19
   atlas dlq replay --group indexer --reason "mapper_parsing" --dry-run
-  atlas dlq replay --all`,
+  atlas dlq replay --all
+  atlas dlq replay --source outbox --reason "too large"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			for _, arg := range args {
-				id, err := dlq.ParseID(arg)
-				if err != nil {
-					return err
-				}
-				o.IDs = append(o.IDs, id)
-			}
 			if filtered := o.Group != "" || o.Reason != "" || o.Type != ""; len(args) == 0 && !filtered && !all {
 				return errors.New("say which letters: by id, by --group, --reason or --type, or --all")
 			}
@@ -114,6 +124,19 @@ Both consumers get what is sent back. That is harmless: the indexer reads the it
 			var err error
 			if o.JSON, err = isJSON(output); err != nil {
 				return err
+			}
+			if outbox, err := isOutbox(source); outbox || err != nil {
+				return onOutbox(err, &o.Filter, args, func(cfg dlq.OutboxConfig, f dlq.OutboxFilter) error {
+					_, err := dlq.ReplayOutbox(cmd.Context(), cfg, f, o, cmd.OutOrStdout())
+					return err
+				})
+			}
+			for _, arg := range args {
+				id, err := dlq.ParseID(arg)
+				if err != nil {
+					return err
+				}
+				o.IDs = append(o.IDs, id)
 			}
 			cfg, err := config.Load[dlq.Config]()
 			if err != nil {
@@ -127,6 +150,7 @@ Both consumers get what is sent back. That is harmless: the indexer reads the it
 	cmd.Flags().BoolVar(&all, "all", false, "every letter that was not sent back yet")
 	cmd.Flags().BoolVar(&again, "again", false, "also letters that were sent back before")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "only say which letters would be sent back")
+	sourceFlag(cmd, &source)
 	outputFlag(cmd, &output)
 	return cmd
 }
@@ -135,6 +159,43 @@ func filterFlags(cmd *cobra.Command, f *dlq.Filter) {
 	cmd.Flags().StringVar(&f.Group, "group", "", "consumer group that gave the event up: its name, or indexer or audit")
 	cmd.Flags().StringVar(&f.Reason, "reason", "", "a part of the reason")
 	cmd.Flags().StringVar(&f.Type, "type", "", "the event type")
+}
+
+func sourceFlag(cmd *cobra.Command, source *string) {
+	cmd.Flags().StringVar(source, "source", "topic", "topic: what a consumer gave up; outbox: what Kafka refused, by event id")
+}
+
+func isOutbox(source string) (bool, error) {
+	switch source {
+	case "topic":
+		return false, nil
+	case "outbox":
+		return true, nil
+	}
+	return false, fmt.Errorf("--source=%q is unknown: want topic or outbox", source)
+}
+
+// onOutbox runs a command for the letters of the outbox, which have no group.
+func onOutbox(err error, f *dlq.Filter, ids []string, run func(dlq.OutboxConfig, dlq.OutboxFilter) error) error {
+	if err != nil {
+		return err
+	}
+	if f.Group != "" {
+		return errors.New("--group is of consumers: events of the outbox reached none")
+	}
+	filter := dlq.OutboxFilter{Reason: f.Reason, Type: f.Type}
+	for _, s := range ids {
+		id, err := uuid.Parse(s)
+		if err != nil {
+			return fmt.Errorf("%q is no event's id, as `atlas dlq list --source outbox` shows it", s)
+		}
+		filter.IDs = append(filter.IDs, id)
+	}
+	cfg, err := config.Load[dlq.OutboxConfig]()
+	if err != nil {
+		return err
+	}
+	return run(cfg, filter)
 }
 
 func outputFlag(cmd *cobra.Command, output *string) {

@@ -81,18 +81,22 @@ func Replay(ctx context.Context, cfg Config, o ReplayOptions, out io.Writer) (Re
 			return result, fmt.Errorf("letter %s was not sent: it is not there, the filters exclude it, or it was sent back before (--again sends it once more)", id)
 		}
 	}
-	if o.JSON {
-		return result, encode(out, result)
+	return result, result.write(out, o.JSON)
+}
+
+func (r Result) write(out io.Writer, asJSON bool) error {
+	if asJSON {
+		return encode(out, r)
 	}
 	verb := "sent back"
-	if o.DryRun {
+	if r.DryRun {
 		verb = "would be sent back"
 	}
-	for _, id := range result.Letters {
+	for _, id := range r.Letters {
 		fmt.Fprintln(out, id)
 	}
-	_, err = fmt.Fprintf(out, "%d letters %s, in %d records\n", len(result.Letters), verb, result.Records)
-	return result, err
+	_, err := fmt.Fprintf(out, "%d letters %s, in %d records\n", len(r.Letters), verb, r.Records)
+	return err
 }
 
 // newProducer sends records to where their keys belong, and marks to the partition of their letter.

@@ -24,7 +24,7 @@ import (
 // ATLAS_TEST_SEED repeats a workload.
 func TestReplayRebuildsIndexAndTrail(t *testing.T) {
 	t.Parallel()
-	seed := uint64(time.Now().UnixNano()) //nolint:gosec // any will do
+	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("ATLAS_TEST_SEED"); s != "" {
 		var err error
 		seed, err = strconv.ParseUint(s, 10, 64)
