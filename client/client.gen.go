@@ -106,8 +106,9 @@ func (e Role) Valid() bool {
 
 // Defines values for SearchState.
 const (
-	Indexed  SearchState = "indexed"
-	Indexing SearchState = "indexing"
+	Indexed      SearchState = "indexed"
+	Indexing     SearchState = "indexing"
+	SearchFailed SearchState = "failed"
 )
 
 // Valid indicates whether the value is a known member of the SearchState enum.
@@ -116,6 +117,8 @@ func (e SearchState) Valid() bool {
 	case Indexed:
 		return true
 	case Indexing:
+		return true
+	case SearchFailed:
 		return true
 	default:
 		return false
@@ -413,7 +416,10 @@ type Item struct {
 	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 	MyRole Role `json:"my_role"`
 
-	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
+	// SearchError Why the search engine refused this version, where `search_state` is `failed`.
+	SearchError *string `json:"search_error,omitempty"`
+
+	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that. `failed` when the search engine refused this version for good: search goes on with the last version that it took, if any.
 	SearchState SearchState        `json:"search_state"`
 	SourceURL   *string            `json:"source_url"`
 	Tags        []string           `json:"tags"`
@@ -478,7 +484,7 @@ type ItemSummary struct {
 	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 	MyRole Role `json:"my_role"`
 
-	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
+	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that. `failed` when the search engine refused this version for good: search goes on with the last version that it took, if any.
 	SearchState SearchState        `json:"search_state"`
 	SourceURL   *string            `json:"source_url"`
 	Tags        []string           `json:"tags"`
@@ -739,7 +745,7 @@ type SearchHit struct {
 	MyRole Role    `json:"my_role"`
 	Score  float64 `json:"score"`
 
-	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
+	// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that. `failed` when the search engine refused this version for good: search goes on with the last version that it took, if any.
 	SearchState SearchState `json:"search_state"`
 
 	// Snippet HTML that is safe to render: escaped text with `<mark>` around what was found.
@@ -768,7 +774,7 @@ type SearchResult struct {
 	Total      int64       `json:"total"`
 }
 
-// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that.
+// SearchState `indexed` when the search engine has stored this version of the item; it is found after the index's next refresh, by default within a second. `indexing` before that. `failed` when the search engine refused this version for good: search goes on with the last version that it took, if any.
 type SearchState string
 
 // Session Examples: {"address":"192.0.2.7","created_at":"2026-01-22T10:00:00Z","current":true,"expires_at":"2026-02-21T10:00:00Z","id":"01a1f0c2-d063-718f-a27e-a3df90b16206","last_used_at":"2026-01-22T10:05:00Z","user_agent":"curl/8.5.0"}

@@ -79,7 +79,9 @@ func (c *indexCheck) merge(ctx context.Context, docs *stream[document], items *s
 			row = nil
 		case row == nil:
 			id, atDoc = doc.ID, true
-		case doc == nil:
+		case row != nil && row.Refused != "" && !row.Deleted && (doc == nil || doc.Version < row.Version):
+		return []finding{{IndexRefused, fmt.Sprintf("version %d: %s", row.Version, row.Refused)}}
+	case doc == nil:
 			id, atRow = row.ID.String(), true
 		default:
 			id = row.ID.String()
@@ -143,6 +145,8 @@ func judgeDocument(row *item, doc *stored) []finding {
 	switch {
 	case doc == nil && (row == nil || row.Deleted):
 		return nil
+	case row != nil && row.Refused != "" && !row.Deleted && (doc == nil || doc.Version < row.Version):
+		return []finding{{IndexRefused, fmt.Sprintf("version %d: %s", row.Version, row.Refused)}}
 	case doc == nil:
 		return []finding{{IndexMissing, fmt.Sprintf("version %d", row.Version)}}
 	case row == nil:

@@ -15,6 +15,7 @@ const (
 	IndexDifferent  Kind = "index_different"
 	IndexExtra      Kind = "index_extra"
 	IndexAhead      Kind = "index_ahead"
+	IndexRefused    Kind = "index_refused"
 	IndexUnrecorded Kind = "index_unrecorded"
 )
 
@@ -37,6 +38,7 @@ var kinds = []struct {
 	{IndexDifferent, "the index has the item's version with other contents"},
 	{IndexExtra, "the index has a document that it should not have"},
 	{IndexAhead, "the index has a newer version than the item: was PostgreSQL restored from a backup?"},
+	{IndexRefused, "Elasticsearch refuses the item for good; its search_state is failed"},
 	{IndexUnrecorded, "the index has the item, and item_index_state does not say so"},
 	{AuditMissing, "the event was published and has no audit row"},
 	{AuditGap, "a version of the entity has no audit row, later ones do"},

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
@@ -223,7 +224,33 @@ func (x *Indexer) chunk(ctx context.Context, targets []Target, versionType elast
 	if err := x.queries.RecordIndexed(ctx, indexed, versions); err != nil {
 		return nil, fmt.Errorf("record the indexed versions: %w", err)
 	}
-	return rejections, nil
+	return rejections, x.recordRefused(ctx, rejections)
+}
+
+// maxReason bounds what is kept of Elasticsearch's words, in bytes.
+const maxReason = 500
+
+func (x *Indexer) recordRefused(ctx context.Context, rejections []Rejection) error {
+	if len(rejections) == 0 {
+		return nil
+	}
+	ids, versions, reasons := make([]uuid.UUID, len(rejections)), make([]int64, len(rejections)), make([]string, len(rejections))
+	for i, r := range rejections {
+		ids[i], versions[i], reasons[i] = r.ItemID, r.Version, shorten(r.Reason)
+	}
+	if err := x.queries.RecordRefused(ctx, ids, versions, reasons); err != nil {
+		return fmt.Errorf("record the refused versions: %w", err)
+	}
+	return nil
+}
+
+// shorten makes a text that PostgreSQL takes, whatever Elasticsearch said.
+func shorten(reason string) string {
+	reason = strings.ReplaceAll(strings.ToValidUTF8(reason, "\uFFFD"), "\x00", "\uFFFD")
+	if len(reason) <= maxReason {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:maxReason], "") + "…"
 }
 
 func action(t Target, row *db.ItemsForIndexingRow, versionType elastic.VersionType) (elastic.BulkAction, error) {

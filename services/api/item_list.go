@@ -101,7 +101,7 @@ func listPosition(sort itempage.Sort, last itempage.Row) position {
 func summaryBody(row itempage.Row) gen.ItemSummary {
 	return gen.ItemSummary{
 		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, SourceURL: row.SourceURL, Tags: row.Tags,
-		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion), MyRole: gen.Role(row.Role),
+		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion, row.FailedVersion), MyRole: gen.Role(row.Role),
 		CreatedBy: row.CreatedBy, UpdatedBy: row.UpdatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
 }

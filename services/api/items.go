@@ -47,18 +47,26 @@ func getItem(ctx context.Context, q *db.Queries, id uuid.UUID) (db.GetItemRow, e
 
 func canEdit(role string) bool { return role == string(gen.Owner) || role == string(gen.Editor) }
 
-// searchState says whether search has this version of an item.
-func searchState(version, indexed int64) gen.SearchState {
-	if indexed >= version {
+// searchState says whether search has this version of an item, or will never have it.
+func searchState(version, indexed, failed int64) gen.SearchState {
+	switch {
+	case indexed >= version:
 		return gen.Indexed
+	case failed >= version:
+		return gen.SearchFailed
 	}
 	return gen.Indexing
 }
 
 func itemBody(row db.GetItemRow) gen.Item {
+	var failed int64
+	var why *string
+	if row.SearchError != "" {
+		failed, why = row.Version, &row.SearchError
+	}
 	return gen.Item{
 		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, SourceURL: row.SourceUrl, Tags: row.Tags, Metadata: row.Metadata,
-		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion), MyRole: gen.Role(row.Role),
+		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion, failed), SearchError: why, MyRole: gen.Role(row.Role),
 		CreatedBy: row.CreatedBy, UpdatedBy: row.UpdatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
 }

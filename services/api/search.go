@@ -135,7 +135,7 @@ func (s *server) truths(ctx context.Context, ids []uuid.UUID, roles map[uuid.UUI
 	}
 	for _, state := range states {
 		if role, ok := roles[state.CollectionID]; ok {
-			out[state.ID] = truth{collection: state.CollectionID, role: role, state: searchState(state.Version, state.IndexedVersion)}
+			out[state.ID] = truth{collection: state.CollectionID, role: role, state: searchState(state.Version, state.IndexedVersion, state.FailedVersion)}
 		}
 	}
 	return out, nil

@@ -28,6 +28,7 @@ type awaited struct {
 	committed bool // the write, or a later one of the item, is in the database
 	found     bool // and can be found
 	degraded  bool // by the fallback
+	refused   bool // the index will never have it
 }
 
 // in tells whether a page that was asked for after this was learned has the write.
@@ -58,7 +59,7 @@ func (s *server) await(ctx context.Context, user uuid.UUID, waitFor string) (awa
 			return state, err
 		case !known:
 			return state, notFound(noItem)
-		case state.found:
+		case state.found, state.refused:
 			return state, nil
 		}
 		now := time.Now()
@@ -86,12 +87,14 @@ func (s *server) look(ctx context.Context, questions []waitQuestion) (map[int]aw
 		return nil, fmt.Errorf("read the versions that are waited for: %w", err)
 	}
 	states := make(map[int]awaited, len(rows))
+	refused := make(map[int]bool)
 	writes, places := make([]search.Write, 0, len(rows)), make([]int, 0, len(rows))
 	for _, row := range rows {
 		place := int(row.Place) - 1
 		q := questions[place]
 		states[place] = awaited{committed: row.Version >= q.version}
 		if row.Version >= q.version {
+			refused[place] = row.FailedVersion >= row.Version && row.IndexedVersion < q.version
 			places = append(places, place)
 			writes = append(writes, search.Write{
 				ItemID: q.item, Version: q.version, Committed: row.Version, Indexed: row.IndexedVersion, Deleted: row.Deleted,
@@ -106,7 +109,7 @@ func (s *server) look(ctx context.Context, questions []waitQuestion) (map[int]aw
 		return nil, searchProblem(err)
 	}
 	for i, place := range places {
-		states[place] = awaited{committed: true, found: fresh.Found[i], degraded: fresh.Degraded}
+		states[place] = awaited{committed: true, found: fresh.Found[i], degraded: fresh.Degraded, refused: refused[place]}
 	}
 	return states, nil
 }

@@ -2,6 +2,7 @@
 package indexingtest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -53,6 +54,26 @@ func DropWith(t testing.TB, es *elasticsearch.Client, alias string) {
 
 func drop(t testing.TB, es *elasticsearch.Client, alias string) {
 	t.Helper()
+	DropIndices(t, es, alias)
+	do(t, es, http.MethodDelete, "/_index_template/"+elastic.TemplateName(alias))
+}
+
+// Replace puts another index behind the alias, as somebody might who works on Elasticsearch by hand.
+func Replace(t testing.TB, es *elasticsearch.Client, alias string, body map[string]any) {
+	t.Helper()
+	DropIndices(t, es, alias)
+	body["aliases"] = map[string]any{alias: map[string]any{"is_write_index": true}}
+	raw, err := json.Marshal(body)
+	require.NoError(t, err)
+	res, err := es.Indices.Create(alias+"-byhand-1", es.Indices.Create.WithBody(bytes.NewReader(raw)))
+	require.NoError(t, err)
+	require.False(t, res.IsError(), res.String())
+	_ = res.Body.Close()
+}
+
+// DropIndices deletes what is behind the alias, and with it the alias.
+func DropIndices(t testing.TB, es *elasticsearch.Client, alias string) {
+	t.Helper()
 	ctx, cancel := limited(t)
 	defer cancel()
 	state, err := elastic.ObserveIndex(ctx, es, alias)
@@ -60,7 +81,6 @@ func drop(t testing.TB, es *elasticsearch.Client, alias string) {
 	for name := range state.Indices {
 		do(t, es, http.MethodDelete, "/"+name)
 	}
-	do(t, es, http.MethodDelete, "/_index_template/"+elastic.TemplateName(alias))
 }
 
 // limited returns a context that outlives the test's own, for its cleanup.

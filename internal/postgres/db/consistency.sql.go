@@ -151,7 +151,8 @@ func (q *Queries) CheckEntitiesByID(ctx context.Context, ids []uuid.UUID) ([]Che
 
 const checkItems = `-- name: CheckItems :many
 SELECT i.id, i.version, (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
-    coalesce(s.indexed_version, 0)::bigint AS indexed_version
+    coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+    coalesce(CASE WHEN s.failed_version >= i.version AND s.indexed_version < i.version THEN s.failed_reason END, '')::text AS refused
 FROM items i
 JOIN collections c ON c.id = i.collection_id
 LEFT JOIN item_index_state s ON s.item_id = i.id
@@ -163,6 +164,7 @@ type CheckItemsRow struct {
 	Version        int64
 	Deleted        bool
 	IndexedVersion int64
+	Refused        string
 }
 
 // The Check queries read in key order, page by page, so that a check needs the same memory for a thousand rows and for a billion. deleted: the index
@@ -181,6 +183,7 @@ func (q *Queries) CheckItems(ctx context.Context, afterID uuid.UUID, pageSize in
 			&i.Version,
 			&i.Deleted,
 			&i.IndexedVersion,
+			&i.Refused,
 		); err != nil {
 			return nil, err
 		}
@@ -194,7 +197,8 @@ func (q *Queries) CheckItems(ctx context.Context, afterID uuid.UUID, pageSize in
 
 const checkItemsByID = `-- name: CheckItemsByID :many
 SELECT i.id, i.version, (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
-    coalesce(s.indexed_version, 0)::bigint AS indexed_version
+    coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+    coalesce(CASE WHEN s.failed_version >= i.version AND s.indexed_version < i.version THEN s.failed_reason END, '')::text AS refused
 FROM items i
 JOIN collections c ON c.id = i.collection_id
 LEFT JOIN item_index_state s ON s.item_id = i.id
@@ -206,6 +210,7 @@ type CheckItemsByIDRow struct {
 	Version        int64
 	Deleted        bool
 	IndexedVersion int64
+	Refused        string
 }
 
 func (q *Queries) CheckItemsByID(ctx context.Context, ids []uuid.UUID) ([]CheckItemsByIDRow, error) {
@@ -222,6 +227,7 @@ func (q *Queries) CheckItemsByID(ctx context.Context, ids []uuid.UUID) ([]CheckI
 			&i.Version,
 			&i.Deleted,
 			&i.IndexedVersion,
+			&i.Refused,
 		); err != nil {
 			return nil, err
 		}

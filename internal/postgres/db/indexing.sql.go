@@ -94,6 +94,53 @@ func (q *Queries) ItemContentBytes(ctx context.Context, ids []uuid.UUID) ([]Item
 	return items, nil
 }
 
+const itemIDRange = `-- name: ItemIDRange :one
+SELECT coalesce((SELECT i.id FROM items i ORDER BY i.id LIMIT 1), '00000000-0000-0000-0000-000000000000')::uuid AS first,
+    coalesce((SELECT i.id FROM items i ORDER BY i.id DESC LIMIT 1), '00000000-0000-0000-0000-000000000000')::uuid AS last
+`
+
+type ItemIDRangeRow struct {
+	First uuid.UUID
+	Last  uuid.UUID
+}
+
+func (q *Queries) ItemIDRange(ctx context.Context) (ItemIDRangeRow, error) {
+	row := q.db.QueryRow(ctx, itemIDRange)
+	var i ItemIDRangeRow
+	err := row.Scan(&i.First, &i.Last)
+	return i, err
+}
+
+const itemIDs = `-- name: ItemIDs :many
+SELECT i.id, i.version FROM items i WHERE i.id > $1 AND i.deleted_at IS NULL ORDER BY i.id LIMIT $2
+`
+
+type ItemIDsRow struct {
+	ID      uuid.UUID
+	Version int64
+}
+
+// A page of all items that the index should have, by keyset; start after the nil UUID.
+func (q *Queries) ItemIDs(ctx context.Context, afterID uuid.UUID, pageSize int32) ([]ItemIDsRow, error) {
+	rows, err := q.db.Query(ctx, itemIDs, afterID, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []ItemIDsRow{}
+	for rows.Next() {
+		var i ItemIDsRow
+		if err := rows.Scan(&i.ID, &i.Version); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const itemsForIndexing = `-- name: ItemsForIndexing :many
 SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.created_by, i.created_at, i.updated_at,
     (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
@@ -156,7 +203,9 @@ const recordIndexed = `-- name: RecordIndexed :exec
 INSERT INTO item_index_state AS s (item_id, indexed_version)
 SELECT n.item_id, n.version FROM ROWS FROM (unnest($1::uuid[]), unnest($2::bigint[])) AS n (item_id, version)
 WHERE EXISTS (SELECT 1 FROM items i WHERE i.id = n.item_id) ORDER BY n.item_id
-ON CONFLICT (item_id) DO UPDATE SET indexed_version = greatest(s.indexed_version, excluded.indexed_version), indexed_at = now()
+ON CONFLICT (item_id) DO UPDATE SET indexed_version = excluded.indexed_version, indexed_at = now(),
+    failed_version = CASE WHEN s.failed_version > excluded.indexed_version THEN s.failed_version END,
+    failed_reason = CASE WHEN s.failed_version > excluded.indexed_version THEN s.failed_reason END
 WHERE s.indexed_version < excluded.indexed_version
 `
 
@@ -164,5 +213,139 @@ WHERE s.indexed_version < excluded.indexed_version
 // nobody would ever remove its state.
 func (q *Queries) RecordIndexed(ctx context.Context, itemIds []uuid.UUID, versions []int64) error {
 	_, err := q.db.Exec(ctx, recordIndexed, itemIds, versions)
+	return err
+}
+
+const recordRefused = `-- name: RecordRefused :exec
+INSERT INTO item_index_state AS s (item_id, indexed_version, failed_version, failed_reason)
+SELECT n.item_id, 0, n.version, n.reason
+FROM ROWS FROM (unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::text[])) AS n (item_id, version, reason)
+WHERE EXISTS (SELECT 1 FROM items i WHERE i.id = n.item_id) ORDER BY n.item_id
+ON CONFLICT (item_id) DO UPDATE SET failed_version = excluded.failed_version, failed_reason = excluded.failed_reason
+WHERE s.indexed_version < excluded.failed_version AND coalesce(s.failed_version, 0) <= excluded.failed_version
+`
+
+// As RecordIndexed, of versions that Elasticsearch refused for good.
+func (q *Queries) RecordRefused(ctx context.Context, itemIds []uuid.UUID, versions []int64, reasons []string) error {
+	_, err := q.db.Exec(ctx, recordRefused, itemIds, versions, reasons)
+	return err
+}
+
+const sampleIndexedItems = `-- name: SampleIndexedItems :many
+SELECT DISTINCT near.id FROM unnest($1::uuid[]) AS place (id)
+CROSS JOIN LATERAL (
+    SELECT i.id, i.version, i.deleted_at, i.collection_id FROM items i WHERE i.id >= place.id ORDER BY i.id LIMIT 20
+) AS near
+JOIN item_index_state s ON s.item_id = near.id AND s.indexed_version >= near.version
+JOIN collections c ON c.id = near.collection_id AND c.deleted_at IS NULL
+WHERE near.deleted_at IS NULL
+`
+
+// Items that the index was given, a few from each of these places on.
+func (q *Queries) SampleIndexedItems(ctx context.Context, places []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, sampleIndexedItems, places)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var id uuid.UUID
+		if err := rows.Scan(&id); err != nil {
+			return nil, err
+		}
+		items = append(items, id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const saveSearchIndexProgress = `-- name: SaveSearchIndexProgress :exec
+UPDATE search_indices SET filled_to = $1, filled_items = filled_items + $2::bigint WHERE alias = $3 AND index_uuid = $4
+`
+
+type SaveSearchIndexProgressParams struct {
+	FilledTo  uuid.UUID
+	Items     int64
+	Alias     string
+	IndexUuid string
+}
+
+func (q *Queries) SaveSearchIndexProgress(ctx context.Context, arg SaveSearchIndexProgressParams) error {
+	_, err := q.db.Exec(ctx, saveSearchIndexProgress,
+		arg.FilledTo,
+		arg.Items,
+		arg.Alias,
+		arg.IndexUuid,
+	)
+	return err
+}
+
+const searchIndex = `-- name: SearchIndex :one
+SELECT alias, index_uuid, name, seen_at, incomplete, filled_to, filled_items, filled_at FROM search_indices WHERE alias = $1 AND index_uuid = $2
+`
+
+func (q *Queries) SearchIndex(ctx context.Context, alias string, indexUuid string) (SearchIndex, error) {
+	row := q.db.QueryRow(ctx, searchIndex, alias, indexUuid)
+	var i SearchIndex
+	err := row.Scan(
+		&i.Alias,
+		&i.IndexUuid,
+		&i.Name,
+		&i.SeenAt,
+		&i.Incomplete,
+		&i.FilledTo,
+		&i.FilledItems,
+		&i.FilledAt,
+	)
+	return i, err
+}
+
+const searchIndexFilled = `-- name: SearchIndexFilled :exec
+UPDATE search_indices SET filled_at = now(), incomplete = false WHERE alias = $1 AND index_uuid = $2
+`
+
+func (q *Queries) SearchIndexFilled(ctx context.Context, alias string, indexUuid string) error {
+	_, err := q.db.Exec(ctx, searchIndexFilled, alias, indexUuid)
+	return err
+}
+
+const searchIndexIncomplete = `-- name: SearchIndexIncomplete :one
+SELECT EXISTS (SELECT 1 FROM search_indices WHERE alias = $1 AND incomplete)::boolean
+`
+
+// Whether search must not rely on the index.
+func (q *Queries) SearchIndexIncomplete(ctx context.Context, alias string) (bool, error) {
+	row := q.db.QueryRow(ctx, searchIndexIncomplete, alias)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const seeSearchIndex = `-- name: SeeSearchIndex :exec
+WITH gone AS (
+    DELETE FROM search_indices WHERE search_indices.alias = $1 AND search_indices.index_uuid <> $2
+)
+INSERT INTO search_indices (alias, index_uuid, name, incomplete) VALUES ($1, $2, $3, $4)
+ON CONFLICT (alias, index_uuid) DO NOTHING
+`
+
+type SeeSearchIndexParams struct {
+	Alias      string
+	IndexUuid  string
+	Name       string
+	Incomplete bool
+}
+
+// One index is behind the alias; what was seen before is history.
+func (q *Queries) SeeSearchIndex(ctx context.Context, arg SeeSearchIndexParams) error {
+	_, err := q.db.Exec(ctx, seeSearchIndex,
+		arg.Alias,
+		arg.IndexUuid,
+		arg.Name,
+		arg.Incomplete,
+	)
 	return err
 }

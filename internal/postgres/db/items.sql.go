@@ -18,6 +18,7 @@ SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.ve
        m.role,
        ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags,
        coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+       coalesce(CASE WHEN s.failed_version >= i.version AND s.indexed_version < i.version THEN s.failed_reason END, '')::text AS search_error,
        (EXISTS (SELECT 1 FROM users u WHERE u.id = $1 AND u.disabled_at IS NULL) AND ($2::uuid IS NULL OR EXISTS (
            SELECT 1 FROM sessions ss
            WHERE ss.id = $2 AND ss.user_id = $1 AND ss.revoked_at IS NULL AND ss.expires_at > now()
@@ -44,6 +45,7 @@ type GetItemRow struct {
 	Role           string
 	Tags           []string
 	IndexedVersion int64
+	SearchError    string
 	CallerCounts   bool
 }
 
@@ -67,6 +69,7 @@ func (q *Queries) GetItem(ctx context.Context, userID uuid.UUID, sessionID *uuid
 		&i.Role,
 		&i.Tags,
 		&i.IndexedVersion,
+		&i.SearchError,
 		&i.CallerCounts,
 	)
 	return i, err
@@ -80,7 +83,8 @@ type InsertOutboxManyParams struct {
 }
 
 const listItemStates = `-- name: ListItemStates :many
-SELECT i.id, i.collection_id, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version
+SELECT i.id, i.collection_id, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+    coalesce(s.failed_version, 0)::bigint AS failed_version
 FROM items i
 LEFT JOIN item_index_state s ON s.item_id = i.id
 WHERE i.id = ANY($1::uuid[]) AND i.deleted_at IS NULL
@@ -91,6 +95,7 @@ type ListItemStatesRow struct {
 	CollectionID   uuid.UUID
 	Version        int64
 	IndexedVersion int64
+	FailedVersion  int64
 }
 
 // The truth about a page of search hits: what exists, where it is, and which version search has.
@@ -108,6 +113,7 @@ func (q *Queries) ListItemStates(ctx context.Context, ids []uuid.UUID) ([]ListIt
 			&i.CollectionID,
 			&i.Version,
 			&i.IndexedVersion,
+			&i.FailedVersion,
 		); err != nil {
 			return nil, err
 		}

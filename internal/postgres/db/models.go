@@ -111,6 +111,8 @@ type ItemIndexState struct {
 	ItemID         uuid.UUID
 	IndexedVersion int64
 	IndexedAt      time.Time
+	FailedVersion  *int64
+	FailedReason   *string
 }
 
 type ItemMove struct {
@@ -200,6 +202,17 @@ type RefreshToken struct {
 	Hash      []byte
 	SessionID uuid.UUID
 	UsedAt    *time.Time
+}
+
+type SearchIndex struct {
+	Alias       string
+	IndexUuid   string
+	Name        string
+	SeenAt      time.Time
+	Incomplete  bool
+	FilledTo    uuid.UUID
+	FilledItems int64
+	FilledAt    *time.Time
 }
 
 type Session struct {

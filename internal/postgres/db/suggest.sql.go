@@ -12,7 +12,8 @@ import (
 )
 
 const readFreshness = `-- name: ReadFreshness :many
-SELECT w.place::bigint AS place, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version, (i.deleted_at IS NOT NULL)::boolean AS deleted
+SELECT w.place::bigint AS place, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+    coalesce(s.failed_version, 0)::bigint AS failed_version, (i.deleted_at IS NOT NULL)::boolean AS deleted
 FROM ROWS FROM (unnest($1::uuid[]), unnest($2::uuid[])) WITH ORDINALITY AS w (user_id, item_id, place)
 JOIN items i ON i.id = w.item_id
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
@@ -24,6 +25,7 @@ type ReadFreshnessRow struct {
 	Place          int64
 	Version        int64
 	IndexedVersion int64
+	FailedVersion  int64
 	Deleted        bool
 }
 
@@ -41,6 +43,7 @@ func (q *Queries) ReadFreshness(ctx context.Context, userIds []uuid.UUID, itemId
 			&i.Place,
 			&i.Version,
 			&i.IndexedVersion,
+			&i.FailedVersion,
 			&i.Deleted,
 		); err != nil {
 			return nil, err

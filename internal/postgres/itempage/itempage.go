@@ -66,6 +66,8 @@ type Row struct {
 	Role           string
 	Tags           []string
 	IndexedVersion int64
+	// FailedVersion is the newest version that the index refused; 0 when there is none.
+	FailedVersion int64
 	// SortTitle is what Title sorts by; empty in other orders.
 	SortTitle string
 }
@@ -101,6 +103,6 @@ func Read(ctx context.Context, conn Conn, q Query) ([]Row, error) {
 
 func scan(row pgx.CollectableRow) (r Row, err error) {
 	err = row.Scan(&r.ID, &r.CollectionID, &r.Title, &r.SourceURL, &r.Version, &r.CreatedBy, &r.UpdatedBy, &r.CreatedAt, &r.UpdatedAt, &r.Role,
-		&r.Tags, &r.IndexedVersion, &r.SortTitle)
+		&r.Tags, &r.IndexedVersion, &r.FailedVersion, &r.SortTitle)
 	return r, err
 }

@@ -54,7 +54,7 @@ WITH page AS (
     GROUP BY it.item_id
 )
 SELECT page.id, page.collection_id, page.title, page.source_url, page.version, page.created_by, page.updated_by, page.created_at, page.updated_at,
-       page.role, coalesce(page_tags.tags, '{}')::text[], coalesce(s.indexed_version, 0)::bigint, %s
+       page.role, coalesce(page_tags.tags, '{}')::text[], coalesce(s.indexed_version, 0)::bigint, coalesce(s.failed_version, 0)::bigint, %s
 FROM page
 LEFT JOIN page_tags ON page_tags.item_id = page.id
 LEFT JOIN item_index_state s ON s.item_id = page.id

@@ -2,7 +2,8 @@
 -- The Check queries read in key order, page by page, so that a check needs the same memory for a thousand rows and for a billion. deleted: the index
 -- may not have it.
 SELECT i.id, i.version, (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
-    coalesce(s.indexed_version, 0)::bigint AS indexed_version
+    coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+    coalesce(CASE WHEN s.failed_version >= i.version AND s.indexed_version < i.version THEN s.failed_reason END, '')::text AS refused
 FROM items i
 JOIN collections c ON c.id = i.collection_id
 LEFT JOIN item_index_state s ON s.item_id = i.id
@@ -10,7 +11,8 @@ WHERE i.id > @after_id ORDER BY i.id LIMIT @page_size;
 
 -- name: CheckItemsByID :many
 SELECT i.id, i.version, (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
-    coalesce(s.indexed_version, 0)::bigint AS indexed_version
+    coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+    coalesce(CASE WHEN s.failed_version >= i.version AND s.indexed_version < i.version THEN s.failed_reason END, '')::text AS refused
 FROM items i
 JOIN collections c ON c.id = i.collection_id
 LEFT JOIN item_index_state s ON s.item_id = i.id

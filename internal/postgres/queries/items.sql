@@ -5,6 +5,7 @@ SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.ve
        m.role,
        ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags,
        coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+       coalesce(CASE WHEN s.failed_version >= i.version AND s.indexed_version < i.version THEN s.failed_reason END, '')::text AS search_error,
        (EXISTS (SELECT 1 FROM users u WHERE u.id = @user_id AND u.disabled_at IS NULL) AND (sqlc.narg(session_id)::uuid IS NULL OR EXISTS (
            SELECT 1 FROM sessions ss
            WHERE ss.id = sqlc.narg(session_id) AND ss.user_id = @user_id AND ss.revoked_at IS NULL AND ss.expires_at > now()
@@ -22,7 +23,8 @@ INSERT INTO outbox (event_id, aggregate_id, payload, traceparent) VALUES (@event
 
 -- name: ListItemStates :many
 -- The truth about a page of search hits: what exists, where it is, and which version search has.
-SELECT i.id, i.collection_id, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version
+SELECT i.id, i.collection_id, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+    coalesce(s.failed_version, 0)::bigint AS failed_version
 FROM items i
 LEFT JOIN item_index_state s ON s.item_id = i.id
 WHERE i.id = ANY(@ids::uuid[]) AND i.deleted_at IS NULL;

@@ -56,7 +56,8 @@ LIMIT @at_most;
 
 -- name: ReadFreshness :many
 -- What the database says about items that users wait for, trashed ones included. No row: no such item for this user.
-SELECT w.place::bigint AS place, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version, (i.deleted_at IS NOT NULL)::boolean AS deleted
+SELECT w.place::bigint AS place, i.version, coalesce(s.indexed_version, 0)::bigint AS indexed_version,
+    coalesce(s.failed_version, 0)::bigint AS failed_version, (i.deleted_at IS NOT NULL)::boolean AS deleted
 FROM ROWS FROM (unnest(@user_ids::uuid[]), unnest(@item_ids::uuid[])) WITH ORDINALITY AS w (user_id, item_id, place)
 JOIN items i ON i.id = w.item_id
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
