@@ -79,9 +79,7 @@ func (c *indexCheck) merge(ctx context.Context, docs *stream[document], items *s
 			row = nil
 		case row == nil:
 			id, atDoc = doc.ID, true
-		case row != nil && row.Refused != "" && !row.Deleted && (doc == nil || doc.Version < row.Version):
-		return []finding{{IndexRefused, fmt.Sprintf("version %d: %s", row.Version, row.Refused)}}
-	case doc == nil:
+		case doc == nil:
 			id, atRow = row.ID.String(), true
 		default:
 			id = row.ID.String()

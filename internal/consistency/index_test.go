@@ -153,6 +153,17 @@ func TestItemsOfADeletedCollectionMayNotBeInTheIndex(t *testing.T) {
 	require.Empty(t, w.index(t, quick).Differences)
 }
 
+func TestARefusedItemIsNamedWithItsReason(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	id := w.Item(t, w.Collection(t), "refused", "")
+	w.Exec(t, "INSERT INTO item_index_state (item_id, indexed_version, failed_version, failed_reason) VALUES ($1, 0, 1, 'too odd')", id)
+	report := w.index(t, quick)
+	require.Equal(t, map[consistency.Kind][]string{consistency.IndexRefused: {id.String()}}, found(report))
+	require.Contains(t, report.Differences[0].Examples[0].Detail, "too odd")
+	require.True(t, w.index(t, repairing(quick)).Clean(), "it is taken after all")
+}
+
 func TestOnlyADeepCheckSeesOtherContents(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
