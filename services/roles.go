@@ -66,7 +66,8 @@ func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 	health := telemetry.NewHealth(map[string]telemetry.Check{"database": pool.Ping})
 	deps := api.Deps{
 		Logger: logger, Pool: pool, Registry: registry, Health: health, Nudge: publisher.Nudge, ShutdownTimeout: cfg.Ops.ShutdownTimeout,
-		Searcher: search.NewFallback(search.NewElasticsearch(es, cfg.Elasticsearch.Index), search.NewPostgres(pool)),
+		Searcher: search.NewFallback(search.NewElasticsearch(es, cfg.Elasticsearch.Index), search.NewPostgres(pool)).
+			Behind(search.NewGate(pool, cfg.Elasticsearch.Index)),
 	}
 	// The relay outlives the API's drain, so that what the last requests wrote is published too.
 	return telemetry.RunInOrder(ctx, cfg.Ops.ShutdownTimeout,

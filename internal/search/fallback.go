@@ -19,6 +19,7 @@ type Fallback struct {
 	primary   Searcher
 	secondary Searcher
 	now       func() time.Time
+	open      func(ctx context.Context) bool
 
 	mu        sync.Mutex
 	openUntil time.Time
@@ -28,7 +29,13 @@ var _ Searcher = (*Fallback)(nil)
 
 // NewFallback combines two searchers.
 func NewFallback(primary, secondary Searcher) *Fallback {
-	return &Fallback{primary: primary, secondary: secondary, now: time.Now}
+	return &Fallback{primary: primary, secondary: secondary, now: time.Now, open: func(context.Context) bool { return true }}
+}
+
+// Behind makes the secondary answer while the gate is shut.
+func (f *Fallback) Behind(gate *Gate) *Fallback {
+	f.open = gate.Open
+	return f
 }
 
 // Search implements Searcher. The pages of one search come from one searcher: the order of the two differs.
@@ -94,6 +101,9 @@ func degrades(ctx context.Context, err error) bool {
 
 // primarily asks the primary, if it may be asked now, and keeps account of how it is.
 func (f *Fallback) primarily(ctx context.Context, ask func(ctx context.Context) error) error {
+	if !f.open(ctx) {
+		return fmt.Errorf("%w: the index is being filled", ErrUnavailable)
+	}
 	if !f.tryPrimary() {
 		return fmt.Errorf("%w: Elasticsearch failed a moment ago", ErrUnavailable)
 	}

@@ -14,11 +14,13 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/elastic"
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/indexing"
+	"github.com/atlas-platform/atlas/internal/indexing/keeper"
 	"github.com/atlas-platform/atlas/internal/kafka"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 )
@@ -48,6 +50,7 @@ type Service struct {
 	deps     Deps
 	items    *indexing.Indexer
 	consumer *kafka.Consumer
+	keeper   *keeper.Keeper // nil where PostgreSQL itself is searched
 	age      prometheus.Histogram
 }
 
@@ -62,6 +65,9 @@ func New(cfg Config, deps Deps) *Service {
 	}
 	if deps.Elasticsearch != nil {
 		s.items = indexing.New(deps.Pool, deps.Elasticsearch, cfg.Index)
+		s.keeper = keeper.New(keeper.Config{Alias: cfg.Index}, keeper.Deps{
+			Logger: deps.Logger, Pool: deps.Pool, Elasticsearch: deps.Elasticsearch, Registerer: deps.Registerer,
+		})
 	}
 	if deps.Registerer != nil {
 		deps.Registerer.MustRegister(s.age)
@@ -74,7 +80,14 @@ func New(cfg Config, deps Deps) *Service {
 }
 
 // Run consumes until ctx is done and the batch at hand is finished or given back.
-func (s *Service) Run(ctx context.Context) error { return s.consumer.Run(ctx) }
+func (s *Service) Run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return s.consumer.Run(ctx) })
+	if s.keeper != nil {
+		group.Go(func() error { return s.keeper.Run(ctx) })
+	}
+	return group.Wait()
+}
 
 // Checks are the role's readiness checks.
 func (s *Service) Checks() map[string]telemetry.Check {

@@ -236,14 +236,15 @@ SELECT DISTINCT near.id FROM unnest($1::uuid[]) AS place (id)
 CROSS JOIN LATERAL (
     SELECT i.id, i.version, i.deleted_at, i.collection_id FROM items i WHERE i.id >= place.id ORDER BY i.id LIMIT 20
 ) AS near
-JOIN item_index_state s ON s.item_id = near.id AND s.indexed_version >= near.version
 JOIN collections c ON c.id = near.collection_id AND c.deleted_at IS NULL
-WHERE near.deleted_at IS NULL
+WHERE near.deleted_at IS NULL AND (NOT $2::boolean OR EXISTS (
+    SELECT 1 FROM item_index_state s WHERE s.item_id = near.id AND s.indexed_version >= near.version
+))
 `
 
-// Items that the index was given, a few from each of these places on.
-func (q *Queries) SampleIndexedItems(ctx context.Context, places []uuid.UUID) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, sampleIndexedItems, places)
+// Live items, a few from each of these places on; recorded: those that the index was given.
+func (q *Queries) SampleIndexedItems(ctx context.Context, places []uuid.UUID, recorded bool) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, sampleIndexedItems, places, recorded)
 	if err != nil {
 		return nil, err
 	}

@@ -73,11 +73,12 @@ SELECT coalesce((SELECT i.id FROM items i ORDER BY i.id LIMIT 1), '00000000-0000
     coalesce((SELECT i.id FROM items i ORDER BY i.id DESC LIMIT 1), '00000000-0000-0000-0000-000000000000')::uuid AS last;
 
 -- name: SampleIndexedItems :many
--- Items that the index was given, a few from each of these places on.
+-- Live items, a few from each of these places on; recorded: those that the index was given.
 SELECT DISTINCT near.id FROM unnest(@places::uuid[]) AS place (id)
 CROSS JOIN LATERAL (
     SELECT i.id, i.version, i.deleted_at, i.collection_id FROM items i WHERE i.id >= place.id ORDER BY i.id LIMIT 20
 ) AS near
-JOIN item_index_state s ON s.item_id = near.id AND s.indexed_version >= near.version
 JOIN collections c ON c.id = near.collection_id AND c.deleted_at IS NULL
-WHERE near.deleted_at IS NULL;
+WHERE near.deleted_at IS NULL AND (NOT @recorded::boolean OR EXISTS (
+    SELECT 1 FROM item_index_state s WHERE s.item_id = near.id AND s.indexed_version >= near.version
+));
