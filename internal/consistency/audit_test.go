@@ -215,6 +215,37 @@ func TestAuditDifferencesAreFound(t *testing.T) {
 	}
 }
 
+// TestWhatWasPrunedIsNotMissing: whole segments leave the trail, oldest first.
+func TestWhatWasPrunedIsNotMissing(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, pgtest.New(t))
+	c := h.collection(t)
+	old, changed := h.item(t, c, 1), h.item(t, c, 2)
+	h.Exec(t, "DELETE FROM outbox")
+	h.forget(t, "entity_id IN ($1, $2) OR (entity_id = $3 AND data ->> 'entity_version' = '1')", c, old, changed)
+	require.False(t, h.audit(t).Clean())
+	h.Exec(t, "ALTER TABLE audit_segments DISABLE TRIGGER USER")
+	h.Exec(t, `INSERT INTO audit_segments (kafka_partition, first_position, last_position, first_previous_hash, last_hash, first_recorded_at,
+		last_recorded_at, file, file_bytes, file_sha256, pruned_at, first_event_id, last_event_id, event_ids)
+		VALUES (7, 1, 3, '', '', now(), now(), 'f', 1, '', now(), $1, $1, ARRAY[$1::uuid])`, uuid.New())
+	report := h.audit(t)
+	require.True(t, report.Clean(), "%+v", report)
+
+	late := h.item(t, c, 2)
+	h.Exec(t, "DELETE FROM outbox")
+	h.forget(t, "entity_id = $1 AND data ->> 'entity_version' = '1'", late)
+	require.Equal(t, map[consistency.Kind][]string{consistency.AuditGap: {late.String()}}, found(h.audit(t)))
+}
+
+func TestADeadLetterExplainsADifference(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, pgtest.New(t))
+	id := h.item(t, h.collection(t), 1)
+	h.Update(t, id, "too large")
+	h.Exec(t, `INSERT INTO outbox_dead_letters (event_id, aggregate_id, payload, created_at, reason) VALUES ($1, $2, '{}', now(), 'too large')`, uuid.New(), id)
+	require.Contains(t, h.audit(t).Differences[0].Examples[0].Detail, "dead letters")
+}
+
 // TestAPublishedEventNeedsItsAuditRow while the outbox keeps it.
 func TestAPublishedEventNeedsItsAuditRow(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package consistency
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -176,6 +177,10 @@ func (c *indexCheck) look(ctx context.Context, ids []string) (map[string]verdict
 	if err != nil {
 		return nil, err
 	}
+	refused, err := c.queries.CheckDeadLetters(ctx, parseIDs(ids))
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox's dead letters: %w", err)
+	}
 	different := map[string]bool{}
 	if c.opts.Deep {
 		if different, err = c.differing(ctx, wholly(ids, items, docs)); err != nil {
@@ -198,6 +203,9 @@ func (c *indexCheck) look(ctx context.Context, ids []string) (map[string]verdict
 			} else if different[id] {
 				v.findings = []finding{{IndexDifferent, fmt.Sprintf("version %d", row.Version)}}
 			}
+		}
+		if row != nil && slices.Contains(refused, row.ID) {
+			v.blame(deadLettered)
 		}
 		verdicts[id] = v
 	}

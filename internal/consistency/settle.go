@@ -17,6 +17,16 @@ type verdict struct {
 	name string
 }
 
+// deadLettered explains a difference.
+const deadLettered = "an event of it is among the outbox's dead letters"
+
+// blame adds a reason to what was found.
+func (v *verdict) blame(reason string) {
+	for i := range v.findings {
+		v.findings[i].detail += "; " + reason
+	}
+}
+
 // suspects are keys that looked wrong. They are looked at again until they are right, or were wrong and unchanged for long enough.
 type suspects[K comparable] struct {
 	opts Options

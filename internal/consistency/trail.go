@@ -101,8 +101,12 @@ func (c *auditCheck) compareGroup(ctx context.Context, group map[uuid.UUID]*enti
 	if err != nil {
 		return err
 	}
+	start, err := c.queries.CheckTrailStart(ctx) // after the trail: what is pruned meanwhile counts as pruned
+	if err != nil {
+		return fmt.Errorf("read the audit segments: %w", err)
+	}
 	for _, id := range ids {
-		if len(judgeTrail(group[id], trail[id])) > 0 {
+		if len(judgeTrail(group[id], trail[id], start)) > 0 {
 			if err := c.entities.add(ctx, id); err != nil {
 				return err
 			}
@@ -152,9 +156,12 @@ func (c *auditCheck) told(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]*
 	return out, nil
 }
 
-// judgeTrail says what is wrong with what the trail tells of an entity; either may be missing.
-func judgeTrail(e *entity, t *told) []finding {
+// judgeTrail says what is wrong with what the trail tells of an entity; either may be missing. What was recorded until start may have been
+// exported and pruned.
+func judgeTrail(e *entity, t *told, start time.Time) []finding {
 	switch {
+	case t == nil && e != nil && !e.UpdatedAt.After(start):
+		return nil // all of it may have left the trail
 	case t == nil && (e == nil || e.Version < e.FirstVersion):
 		return nil // the trail has events of it, but none of a version: of a type that this program does not know
 	case t == nil:
@@ -162,10 +169,10 @@ func judgeTrail(e *entity, t *told) []finding {
 	case e == nil:
 		return judgeErased(t)
 	case e.EntityType == string(event.EntityJob):
-		return judgeJob(e, t)
+		return judgeJob(e, t, start)
 	}
 	var out []finding
-	if t.FirstVersion > e.FirstVersion {
+	if t.FirstVersion > e.FirstVersion && e.CreatedAt.After(start) {
 		out = append(out, finding{AuditGap, fmt.Sprintf("%s: no audit row for versions %d to %d", e.EntityType, e.FirstVersion, t.FirstVersion-1)})
 	}
 	if t.Gaps > 0 {
@@ -185,12 +192,12 @@ func judgeTrail(e *entity, t *told) []finding {
 }
 
 // judgeJob: progress gives a job versions without an event, its states have one each.
-func judgeJob(e *entity, t *told) []finding {
+func judgeJob(e *entity, t *told, start time.Time) []finding {
 	attempt, _ := strconv.Atoi(t.LastAttempt) // JobCreated says 0 or nothing
 	switch {
 	case t.LastVersion > e.Version:
 		return []finding{{AuditExtra, fmt.Sprintf("Job: audit row for version %d, it has version %d", t.LastVersion, e.Version)}}
-	case t.FirstVersion > e.FirstVersion:
+	case t.FirstVersion > e.FirstVersion && e.CreatedAt.After(start):
 		return []finding{{AuditGap, fmt.Sprintf("Job: no audit row before version %d", t.FirstVersion)}}
 	case t.Repeats > 0:
 		return []finding{{AuditRepeat, fmt.Sprintf("Job: repeated versions: %d, the first is %d", t.Repeats, t.FirstRepeat)}}
@@ -223,6 +230,14 @@ func (c *auditCheck) lookEntities(ctx context.Context, ids []uuid.UUID) (map[uui
 	if err != nil {
 		return nil, err
 	}
+	start, err := c.queries.CheckTrailStart(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the audit segments: %w", err)
+	}
+	refused, err := c.queries.CheckDeadLetters(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read the outbox's dead letters: %w", err)
+	}
 	rows, err := c.queries.CheckEntitiesByID(ctx, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read entities: %w", err)
@@ -237,9 +252,12 @@ func (c *auditCheck) lookEntities(ctx context.Context, ids []uuid.UUID) (map[uui
 	}
 	verdicts := make(map[uuid.UUID]verdict, len(ids))
 	for _, id := range ids {
-		v := verdict{findings: judgeTrail(byID[id], trail[id]), onTheWay: slices.Contains(unpublished, id)}
+		v := verdict{findings: judgeTrail(byID[id], trail[id], start), onTheWay: slices.Contains(unpublished, id)}
 		if byID[id] != nil {
 			v.version = byID[id].Version
+		}
+		if slices.Contains(refused, id) {
+			v.blame(deadLettered)
 		}
 		verdicts[id] = v
 	}

@@ -52,7 +52,8 @@ func newWorld(t *testing.T) world {
 
 func (w world) keeper(t *testing.T, es interface {
 	Perform(*http.Request) (*http.Response, error)
-}) *keeper.Keeper {
+},
+) *keeper.Keeper {
 	return keeper.New(keeper.Config{Alias: w.alias, Interval: 20 * time.Millisecond, Sampling: time.Nanosecond},
 		keeper.Deps{Logger: kafkatest.Logger(t), Pool: w.Pool, Elasticsearch: es})
 }

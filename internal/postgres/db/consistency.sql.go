@@ -7,6 +7,7 @@ package db
 
 import (
 	"context"
+	"time"
 
 	"github.com/google/uuid"
 )
@@ -35,20 +36,48 @@ func (q *Queries) CheckAuditEvents(ctx context.Context, eventIds []uuid.UUID) ([
 	return items, nil
 }
 
+const checkDeadLetters = `-- name: CheckDeadLetters :many
+SELECT DISTINCT d.aggregate_id FROM outbox_dead_letters d WHERE d.aggregate_id = ANY ($1::uuid[])
+`
+
+// Which of these aggregates have an event that Kafka refused.
+func (q *Queries) CheckDeadLetters(ctx context.Context, ids []uuid.UUID) ([]uuid.UUID, error) {
+	rows, err := q.db.Query(ctx, checkDeadLetters, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []uuid.UUID{}
+	for rows.Next() {
+		var aggregate_id uuid.UUID
+		if err := rows.Scan(&aggregate_id); err != nil {
+			return nil, err
+		}
+		items = append(items, aggregate_id)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const checkEntities = `-- name: CheckEntities :many
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
-    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt
+    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt,
+    u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
-    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt
+    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt,
+        i.created_at, i.updated_at
      FROM items i WHERE i.id > $1 ORDER BY i.id LIMIT $2)
     UNION ALL
-    (SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0
+    (SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0, c.created_at, c.updated_at
      FROM collections c WHERE c.id > $1 ORDER BY c.id LIMIT $2)
     UNION ALL
-    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0
+    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0,
+        m.created_at, m.updated_at
      FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id > $1 ORDER BY m.id LIMIT $2)
     UNION ALL
-    (SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt
+    (SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt, j.created_at, j.updated_at
      FROM jobs j WHERE j.id > $1 ORDER BY j.id LIMIT $2)
 ) AS u
 ORDER BY u.id LIMIT $2
@@ -62,6 +91,8 @@ type CheckEntitiesRow struct {
 	Deleted      bool
 	State        string
 	Attempt      int32
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
 }
 
 // What events tell of. first_version is the first one that has an event: the membership that comes with a collection is part of CollectionCreated.
@@ -84,6 +115,8 @@ func (q *Queries) CheckEntities(ctx context.Context, afterID uuid.UUID, pageSize
 			&i.Deleted,
 			&i.State,
 			&i.Attempt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -97,17 +130,20 @@ func (q *Queries) CheckEntities(ctx context.Context, afterID uuid.UUID, pageSize
 
 const checkEntitiesByID = `-- name: CheckEntitiesByID :many
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
-    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt
+    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt,
+    u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
-    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt
+    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt,
+        i.created_at, i.updated_at
     FROM items i WHERE i.id = ANY ($1::uuid[])
     UNION ALL
-    SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0 FROM collections c WHERE c.id = ANY ($1::uuid[])
+    SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0, c.created_at, c.updated_at FROM collections c WHERE c.id = ANY ($1::uuid[])
     UNION ALL
-    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0
+    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0,
+        m.created_at, m.updated_at
     FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id = ANY ($1::uuid[])
     UNION ALL
-    SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt FROM jobs j WHERE j.id = ANY ($1::uuid[])
+    SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt, j.created_at, j.updated_at FROM jobs j WHERE j.id = ANY ($1::uuid[])
 ) AS u
 `
 
@@ -119,6 +155,8 @@ type CheckEntitiesByIDRow struct {
 	Deleted      bool
 	State        string
 	Attempt      int32
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
 }
 
 func (q *Queries) CheckEntitiesByID(ctx context.Context, ids []uuid.UUID) ([]CheckEntitiesByIDRow, error) {
@@ -138,6 +176,8 @@ func (q *Queries) CheckEntitiesByID(ctx context.Context, ids []uuid.UUID) ([]Che
 			&i.Deleted,
 			&i.State,
 			&i.Attempt,
+			&i.CreatedAt,
+			&i.UpdatedAt,
 		); err != nil {
 			return nil, err
 		}
@@ -248,7 +288,7 @@ type CheckOutboxRow struct {
 	EventID uuid.UUID
 }
 
-// Published events, by keyset.
+// Published events, by keyset: those that a version before left there; this one removes them as it publishes them.
 func (q *Queries) CheckOutbox(ctx context.Context, afterID int64, pageSize int32) ([]CheckOutboxRow, error) {
 	rows, err := q.db.Query(ctx, checkOutbox, afterID, pageSize)
 	if err != nil {
@@ -405,6 +445,18 @@ func (q *Queries) CheckTrailEntities(ctx context.Context, afterID uuid.UUID, pag
 		return nil, err
 	}
 	return items, nil
+}
+
+const checkTrailStart = `-- name: CheckTrailStart :one
+SELECT coalesce(max(last_recorded_at), 'epoch')::timestamptz FROM audit_segments WHERE pruned_at IS NOT NULL
+`
+
+// What was recorded until then may have left the trail: it was exported and pruned.
+func (q *Queries) CheckTrailStart(ctx context.Context) (time.Time, error) {
+	row := q.db.QueryRow(ctx, checkTrailStart)
+	var column_1 time.Time
+	err := row.Scan(&column_1)
+	return column_1, err
 }
 
 const checkUnpublished = `-- name: CheckUnpublished :many

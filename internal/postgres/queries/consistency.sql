@@ -27,35 +27,41 @@ SELECT DISTINCT o.aggregate_id FROM outbox o WHERE o.published_at IS NULL AND o.
 -- deleted: it may have versions without an event, as a tag's change makes of what is in the trash. Each table is read in its own order, so that
 -- its index serves.
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
-    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt
+    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt,
+    u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
-    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt
+    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt,
+        i.created_at, i.updated_at
      FROM items i WHERE i.id > @after_id ORDER BY i.id LIMIT @page_size)
     UNION ALL
-    (SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0
+    (SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0, c.created_at, c.updated_at
      FROM collections c WHERE c.id > @after_id ORDER BY c.id LIMIT @page_size)
     UNION ALL
-    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0
+    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0,
+        m.created_at, m.updated_at
      FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id > @after_id ORDER BY m.id LIMIT @page_size)
     UNION ALL
-    (SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt
+    (SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt, j.created_at, j.updated_at
      FROM jobs j WHERE j.id > @after_id ORDER BY j.id LIMIT @page_size)
 ) AS u
 ORDER BY u.id LIMIT @page_size;
 
 -- name: CheckEntitiesByID :many
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
-    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt
+    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt,
+    u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
-    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt
+    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt,
+        i.created_at, i.updated_at
     FROM items i WHERE i.id = ANY (@ids::uuid[])
     UNION ALL
-    SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0 FROM collections c WHERE c.id = ANY (@ids::uuid[])
+    SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0, c.created_at, c.updated_at FROM collections c WHERE c.id = ANY (@ids::uuid[])
     UNION ALL
-    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0
+    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0,
+        m.created_at, m.updated_at
     FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id = ANY (@ids::uuid[])
     UNION ALL
-    SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt FROM jobs j WHERE j.id = ANY (@ids::uuid[])
+    SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt, j.created_at, j.updated_at FROM jobs j WHERE j.id = ANY (@ids::uuid[])
 ) AS u;
 
 -- name: CheckTrailEntities :many
@@ -90,7 +96,7 @@ SELECT t.entity_id, min(t.entity_type)::text AS entity_type, min(t.version)::big
 FROM told t GROUP BY t.entity_id;
 
 -- name: CheckOutbox :many
--- Published events, by keyset.
+-- Published events, by keyset: those that a version before left there; this one removes them as it publishes them.
 SELECT o.id, o.event_id FROM outbox o WHERE o.id > @after_id AND o.published_at IS NOT NULL ORDER BY o.id LIMIT @page_size;
 
 -- name: CheckAuditEvents :many
@@ -99,3 +105,11 @@ SELECT a.event_id FROM audit_events a WHERE a.event_id = ANY (@event_ids::uuid[]
 -- name: CheckOutboxEvents :many
 -- What the events are that the trail lacks. Read by the place in the outbox, which has an index; event_id has none.
 SELECT o.id, o.event_id, o.aggregate_id, (o.payload ->> 'event_type')::text AS event_type FROM outbox o WHERE o.id = ANY (@ids::bigint[]);
+
+-- name: CheckTrailStart :one
+-- What was recorded until then may have left the trail: it was exported and pruned.
+SELECT coalesce(max(last_recorded_at), 'epoch')::timestamptz FROM audit_segments WHERE pruned_at IS NOT NULL;
+
+-- name: CheckDeadLetters :many
+-- Which of these aggregates have an event that Kafka refused.
+SELECT DISTINCT d.aggregate_id FROM outbox_dead_letters d WHERE d.aggregate_id = ANY (@ids::uuid[]);
