@@ -169,7 +169,7 @@ func (c *client) loop(ctx context.Context) {
 		c.step()
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Duration(c.random.IntN(15)) * time.Millisecond):
+		case <-time.After(time.Duration(c.random.IntN(40)) * time.Millisecond):
 		}
 	}
 }
