@@ -5,14 +5,19 @@ package faults
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
 // mutantSettle is how long a program that lacks a safeguard may try to settle.
@@ -23,6 +28,7 @@ type safeguard struct {
 	name string
 	// file holds the safeguard, from the root; text is it, and without is what is left when it is taken out.
 	file, text, without string
+	also                map[string]string // other replacements that this takes
 	roles               []string
 	scenario            func(p *platformBundle, c *client)
 }
@@ -38,9 +44,34 @@ var safeguards = []safeguard{
 	{
 		name:    "a batch is committed after its work",
 		file:    "internal/kafka/batch.go",
-		text:    "		if !m.finish(ctx, place, batch) {",
-		without: "		session.MarkMessage(batch[len(batch)-1], \"\")\n		session.Commit()\n		if !m.finish(ctx, place, batch) {",
+		text:    "		if len(batch) == 0 || !m.finish(ctx, place, batch) {",
+		without: "		if len(batch) > 0 {\n			session.MarkMessage(batch[len(batch)-1], \"\")\n			session.Commit()\n		}\n		if len(batch) == 0 || !m.finish(ctx, place, batch) {",
 		roles:   []string{"api", "audit", "indexer"}, scenario: killedAtWork,
+	},
+	{
+		name:    "one relay leads",
+		file:    "services/relay/candidacy.go",
+		text:    "		if leads {\n",
+		without: "		if leads || true {\n",
+		roles:   []string{"api", "api", "audit", "indexer"}, scenario: calm,
+	},
+	{
+		name:    "an event leaves the outbox when Kafka has it, not before",
+		file:    "services/relay/leader.go",
+		text:    "		sendCtx, cancel := context.WithCancel(ctx)\n",
+		without: "		_ = l.settle(ctx, sending.ids)\n		sendCtx, cancel := context.WithCancel(ctx)\n",
+		roles:   []string{"api", "audit", "indexer"}, scenario: kafkaAway,
+	},
+	{
+		name:    "the outbox is read without a cursor",
+		file:    "services/relay/leader.go",
+		text:    "	found.ids = make([]int64, len(found.rows))\n",
+		without: "	found.rows = slices.DeleteFunc(found.rows, func(row db.NextOutboxRow) bool { return row.ID <= l.cursor })\n	if n := len(found.rows); n > 0 {\n		l.cursor = found.rows[n-1].ID\n	}\n	found.ids = make([]int64, len(found.rows))\n",
+		also: map[string]string{
+			"	heard time.Time\n": "	heard time.Time\n	cursor int64\n",
+			"	\"fmt\"\n":         "	\"fmt\"\n	\"slices\"\n",
+		},
+		roles: []string{"api", "audit", "indexer"}, scenario: lateCommit,
 	},
 }
 
@@ -72,7 +103,12 @@ func (s safeguard) overlay(t *testing.T) string {
 	require.NoError(t, err)
 	require.Equal(t, 1, strings.Count(string(source), s.text), "%s has changed: say anew how to take the safeguard out", s.file)
 	mutant := filepath.Join(t.TempDir(), "mutant.go")
-	require.NoError(t, os.WriteFile(mutant, []byte(strings.Replace(string(source), s.text, s.without, 1)), 0o600))
+	changed := strings.Replace(string(source), s.text, s.without, 1)
+	for text, other := range s.also {
+		require.Equal(t, 1, strings.Count(changed, text), "%s has changed: say anew how to take the safeguard out", s.file)
+		changed = strings.Replace(changed, text, other, 1)
+	}
+	require.NoError(t, os.WriteFile(mutant, []byte(changed), 0o600))
 	overlay, err := json.Marshal(object{"Replace": map[string]string{path: mutant}})
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "overlay.json")
@@ -145,4 +181,51 @@ func killedAtWork(p *platformBundle, c *client) {
 	consumer.kill()
 	consumer.links[postgres].heal()
 	consumer.start()
+}
+
+// calm breaks nothing.
+func calm(p *platformBundle, c *client) {
+	c.calm = true
+	for range 300 {
+		c.do("update", true, "PATCH", "/v1/items/"+c.items[0], object{"title": fmt.Sprintf("title %d", c.sent)})
+	}
+	p.published(p.t)
+}
+
+// kafkaAway ends the API while Kafka can't be reached.
+func kafkaAway(p *platformBundle, c *client) {
+	p.kafka.partition()
+	for range 20 {
+		c.do("update", true, "PATCH", "/v1/items/"+c.items[0], object{"title": fmt.Sprintf("title %d", c.sent)})
+	}
+	pause(2 * time.Second) // the relay tries
+	api := p.of("api")[0]
+	api.kill()
+	p.kafka.heal()
+	api.start()
+}
+
+// lateCommit commits an event after others whose place in the outbox is behind its own.
+func lateCommit(p *platformBundle, c *client) {
+	ctx := p.t.Context()
+	database, err := pgx.Connect(ctx, p.database)
+	require.NoError(p.t, err)
+	defer database.Close(context.Background()) //nolint:errcheck // nothing is pending
+	tx, err := database.Begin(ctx)
+	require.NoError(p.t, err)
+	item, collection := uuid.MustParse(c.items[0]), uuid.MustParse(c.home[c.items[0]])
+	var version int64
+	require.NoError(p.t, tx.QueryRow(ctx, "UPDATE items SET title = 'late', version = version + 1 WHERE id = $1 RETURNING version", item).Scan(&version))
+	late, err := event.New(event.ItemUpdated, event.Entity{Type: event.EntityItem, ID: item, CollectionID: &collection}, event.Origin{}, time.Now(), event.ItemData{
+		ItemID: item, CollectionID: collection, EntityVersion: version, ChangedFields: []string{"title"},
+	})
+	require.NoError(p.t, err)
+	payload, err := json.Marshal(late)
+	require.NoError(p.t, err)
+	require.NoError(p.t, db.New(tx).InsertOutbox(ctx, db.InsertOutboxParams{EventID: late.EventID, AggregateID: item, Payload: payload}))
+	for range 5 {
+		c.createItem() // behind it in the outbox, committed before
+	}
+	p.published(p.t)
+	require.NoError(p.t, tx.Commit(ctx))
 }

@@ -48,7 +48,7 @@ func verify(p *platformBundle, w *workload, settle time.Duration) findings {
 	v.traces(ctx, w)
 	v.topic(ctx)
 	v.index(ctx)
-	if out, code := p.command("check", "--deep", "--settle", "2s"); code != 0 {
+	if out, code := p.command("check", "--deep", "--settle", "2s", "--patience", settle.String()); code != 0 {
 		found.add("atlas check exits with %d:\n%s", code, out)
 	}
 	if w.calm && v.repeated > 0 {
