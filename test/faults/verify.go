@@ -51,6 +51,9 @@ func verify(p *platformBundle, w *workload, settle time.Duration) findings {
 	if out, code := p.command("check", "--deep", "--settle", "2s", "--patience", settle.String()); code != 0 {
 		found.add("atlas check exits with %d:\n%s", code, out)
 	}
+	if out, code := p.command("audit", "verify"); code != 0 {
+		found.add("atlas audit verify exits with %d:\n%s", code, out)
+	}
 	if w.calm && v.repeated > 0 {
 		found.add("%d events were published twice although nothing was broken", v.repeated)
 	}
