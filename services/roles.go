@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/elastic/go-elasticsearch/v8"
@@ -63,9 +64,16 @@ func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 	publisher := relay.New(relay.Config{Brokers: cfg.Kafka.Brokers, Topic: cfg.Kafka.Topic, Retention: cfg.Outbox.Retention},
 		relay.Deps{Logger: logger, Pool: pool, Registerer: registry})
 	// Kafka and Elasticsearch are no readiness checks: the API takes writes and answers searches without them.
-	health := telemetry.NewHealth(map[string]telemetry.Check{"database": pool.Ping})
+	var listening atomic.Bool
+	health := telemetry.NewHealth(map[string]telemetry.Check{"database": pool.Ping, "listener": func(context.Context) error {
+		if !listening.Load() {
+			return errors.New("the REST API does not listen yet")
+		}
+		return nil
+	}})
 	deps := api.Deps{
 		Logger: logger, Pool: pool, Registry: registry, Health: health, Nudge: publisher.Nudge, ShutdownTimeout: cfg.Ops.ShutdownTimeout,
+		Listening: func(string) { listening.Store(true) },
 		Searcher: search.NewFallback(search.NewElasticsearch(es, cfg.Elasticsearch.Index), search.NewPostgres(pool)).
 			Behind(search.NewGate(pool, cfg.Elasticsearch.Index)),
 	}

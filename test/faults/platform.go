@@ -177,7 +177,7 @@ func (r *roleProcess) stop() time.Duration {
 // waitReady waits until an API answers.
 func (r *roleProcess) waitReady() {
 	require.Eventually(r.platform.t, func() bool {
-		status, _, err := get(context.Background(), "http://"+r.address+"/readyz")
+		status, _, err := get(context.Background(), "http://"+r.ops+"/readyz")
 		return err == nil && status == 200
 	}, time.Minute, 50*time.Millisecond, "%s is not ready", r.name)
 }
