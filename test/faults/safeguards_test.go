@@ -156,7 +156,7 @@ func (p *platformBundle) published(t testing.TB) {
 
 // lateBulk keeps an indexer's request on its way until the item has changed again and another indexer has written that.
 func lateBulk(p *platformBundle, c *client) {
-	const late = 22 * time.Second // longer than the group waits for a member that is gone
+	const late = 30 * time.Second // longer than the group waits for a member that is gone
 	first := p.of("indexer")[0]
 	first.links[elasticsearch].delay(late)
 	c.do("update", true, "PATCH", "/v1/items/"+c.items[0], object{"title": "the second version"})
