@@ -49,7 +49,7 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.exported, "export", 100_000, "items of the export; 0 leaves it out")
 	flag.IntVar(&o.events, "events", 200_000, "events of the relay's backlog")
 	flag.IntVar(&o.behind, "behind", 300_000, "events that a consumer has to catch up with; 0 leaves it out")
-	flag.StringVar(&o.only, "only", "", "comma-separated measurements to run, of read, create, list, memory, export, audit, scale, relay and latency; all by default")
+	flag.StringVar(&o.only, "only", "", "comma-separated measurements to run, of read, create, list, memory, export, audit, indexer, scale, relay and latency; all by default")
 	flag.Parse()
 	if o.rounds < 1 || o.connections < 1 || o.items < 1_000 {
 		return errors.New("want at least 1 round, 1 connection and 1000 items")
@@ -72,6 +72,7 @@ func run(ctx context.Context) error {
 		{"create", measureCreate},
 		{"list", measureList},
 		{"memory", measureMemory},
+		{"indexer", measureIndexer},
 		{"export", measureExport},
 		{"audit", measureAudit},
 		{"scale", measureMany},

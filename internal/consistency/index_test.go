@@ -111,7 +111,7 @@ func TestIndexDifferencesAreFoundAndMended(t *testing.T) {
 	w.Delete(t, trashed)
 	w.Exec(t, "DELETE FROM item_index_state WHERE item_id = $1", unrecorded)
 	w.write(t, foreign.String(), 4, `{"id":"`+foreign.String()+`","title":"whose?"}`)
-	w.write(t, "no id at all", 1, `{"title":"nobody's"}`)
+	w.write(t, "no \"id\" at all 😀", 1, `{"title":"nobody's"}`)
 	other := uuid.Must(uuid.NewV7())
 	w.write(t, other.String(), 1, `{"id":"`+ids[9].String()+`","title":"in disguise"}`)
 
@@ -119,7 +119,7 @@ func TestIndexDifferencesAreFoundAndMended(t *testing.T) {
 		consistency.IndexMissing: {missing.String()}, consistency.IndexStale: {stale.String()},
 		consistency.IndexUnrecorded: {unrecorded.String()},
 	}
-	extra := []string{trashed.String(), foreign.String(), "no id at all", other.String()}
+	extra := []string{trashed.String(), foreign.String(), "no \"id\" at all 😀", other.String()}
 	report := w.index(t, quick)
 	got := found(report)
 	require.ElementsMatch(t, extra, got[consistency.IndexExtra])

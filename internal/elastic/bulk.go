@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
@@ -86,21 +87,19 @@ func (w *BulkWriter) Write(ctx context.Context, actions []BulkAction) ([]BulkRes
 		}
 	}
 	results := make([]BulkResult, len(actions))
-	lines := make([][]byte, len(actions))
-	for i := range actions {
-		line, err := encodeAction(&actions[i])
-		if err != nil {
-			return nil, err
-		}
-		lines[i] = line
-	}
 	for start := 0; start < len(actions); {
 		end, size := start, 0
-		for end < len(actions) && (end == start || size+len(lines[end]) <= w.maxBytes) {
-			size += len(lines[end])
+		for end < len(actions) && (end == start || size+lineBytes(&actions[end]) <= w.maxBytes) {
+			size += lineBytes(&actions[end])
 			end++
 		}
-		if err := w.writeChunk(ctx, actions[start:end], lines[start:end], results[start:end]); err != nil {
+		// A new one for each request: the transport may still read the last one when an answer came early.
+		body, ends := make([]byte, 0, size), make([]int, end-start)
+		for i := range ends {
+			body = appendAction(body, &actions[start+i])
+			ends[i] = len(body)
+		}
+		if err := w.writeChunk(ctx, actions[start:end], body, ends, results[start:end]); err != nil {
 			return nil, err
 		}
 		start = end
@@ -129,45 +128,61 @@ func (w *BulkWriter) requireAlias(ctx context.Context) error {
 	return nil
 }
 
-func encodeAction(a *BulkAction) ([]byte, error) {
-	type meta struct {
-		ID          string      `json:"_id"`
-		Version     int64       `json:"version"`
-		VersionType VersionType `json:"version_type"`
-	}
-	operation := "index"
+// lineBytes is about how long an action's lines are: enough for those of Atlas's own ids.
+func lineBytes(a *BulkAction) int { return len(a.Document) + len(a.ID) + 100 }
+
+// appendAction adds an action's one or two lines.
+func appendAction(body []byte, a *BulkAction) []byte {
 	if a.Document == nil {
-		operation = "delete"
+		body = append(body, `{"delete":{"_id":`...)
+	} else {
+		body = append(body, `{"index":{"_id":`...)
 	}
-	line, err := json.Marshal(map[string]meta{operation: {ID: a.ID, Version: a.Version, VersionType: a.VersionType}})
-	if err != nil {
-		return nil, fmt.Errorf("encode bulk action: %w", err)
-	}
-	line = append(line, '\n')
+	body = appendName(body, a.ID)
+	body = strconv.AppendInt(append(body, `,"version":`...), a.Version, 10)
+	body = append(append(append(body, `,"version_type":"`...), a.VersionType...), `"}}`...)
+	body = append(body, '\n')
 	if a.Document != nil {
-		line = append(append(line, a.Document...), '\n')
+		body = append(append(body, a.Document...), '\n')
 	}
-	return line, nil
+	return body
 }
 
-// writeChunk sends one request, again while Elasticsearch is busy, in halves when the body is too large for it.
-func (w *BulkWriter) writeChunk(ctx context.Context, actions []BulkAction, lines [][]byte, results []BulkResult) error {
+// appendName quotes an id. Somebody else's may have any character.
+func appendName(body []byte, id string) []byte {
+	odd := func(r rune) bool { return r <= ' ' || r >= utf8.RuneSelf || r == '"' || r == '\\' }
+	if strings.IndexFunc(id, odd) >= 0 {
+		if quoted, err := json.Marshal(id); err == nil { // which a string never fails
+			return append(body, quoted...)
+		}
+	}
+	return append(append(append(body, '"'), id...), '"')
+}
+
+// writeChunk sends one request, again while Elasticsearch is busy, in halves when the body is too large for it. ends are where the actions end in
+// body.
+func (w *BulkWriter) writeChunk(ctx context.Context, actions []BulkAction, body []byte, ends []int, results []BulkResult) error {
 	wait := backoff.NewExponentialBackOff()
 	wait.InitialInterval = 100 * time.Millisecond
 	wait.Reset()
 	for try := 1; ; try++ {
-		status, err := w.send(ctx, actions, lines, results)
+		status, err := w.send(ctx, actions, body, results)
 		switch {
 		case err == nil:
 			return nil
 		case status == http.StatusRequestEntityTooLarge && len(actions) > 1:
 			half := len(actions) / 2
-			if err := w.writeChunk(ctx, actions[:half], lines[:half], results[:half]); err != nil {
+			cut := ends[half-1]
+			if err := w.writeChunk(ctx, actions[:half], body[:cut], ends[:half], results[:half]); err != nil {
 				return err
 			}
-			return w.writeChunk(ctx, actions[half:], lines[half:], results[half:])
+			rest := slices.Clone(ends[half:])
+			for i := range rest {
+				rest[i] -= cut
+			}
+			return w.writeChunk(ctx, actions[half:], body[cut:], rest, results[half:])
 		case status == http.StatusRequestEntityTooLarge:
-			results[0] = BulkResult{Outcome: BulkRejected, Reason: fmt.Sprintf("the document of %d bytes is larger than Elasticsearch accepts", len(lines[0]))}
+			results[0] = BulkResult{Outcome: BulkRejected, Reason: fmt.Sprintf("the document of %d bytes is larger than Elasticsearch accepts", len(body))}
 			return nil
 		case status != http.StatusTooManyRequests || try == bulkBusyTries:
 			return err
@@ -183,10 +198,10 @@ func (w *BulkWriter) writeChunk(ctx context.Context, actions []BulkAction, lines
 }
 
 // send makes one request. status is that of the answer or of the first item that failed for a passing reason.
-func (w *BulkWriter) send(ctx context.Context, actions []BulkAction, lines [][]byte, results []BulkResult) (status int, err error) {
+func (w *BulkWriter) send(ctx context.Context, actions []BulkAction, body []byte, results []BulkResult) (status int, err error) {
 	// require_alias: writing must never create an index that has the alias's name.
 	path := "/" + w.alias + "/_bulk?require_alias=true&filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason,items.*.error.caused_by"
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(bytes.Join(lines, nil)))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, path, bytes.NewReader(body))
 	if err != nil {
 		return 0, fmt.Errorf("make bulk request: %w", err)
 	}

@@ -5,12 +5,11 @@ package indexing
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
-	"time"
+	"sync"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	"github.com/google/uuid"
@@ -20,10 +19,10 @@ import (
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
-// How many items, and how many bytes of their contents, are in memory at once. Each content is there a few times over: as a row, as a document
-// and as a line of the bulk request.
+// How many items, and how many bytes of their contents, make a chunk. Two chunks are in memory at once, one that is written and one that is fetched,
+// each content a few times over: as a row, as a document and as a line of the bulk request.
 const (
-	fetchSize  = 200
+	fetchSize  = 500
 	fetchBytes = 4 << 20
 )
 
@@ -39,20 +38,6 @@ type Rejection struct {
 	ItemID  uuid.UUID
 	Version int64
 	Reason  string
-}
-
-// Document is an item as the index has it.
-type Document struct {
-	ID           uuid.UUID `json:"id"`
-	CollectionID uuid.UUID `json:"collection_id"`
-	Title        string    `json:"title"`
-	Content      string    `json:"content"`
-	Tags         []string  `json:"tags"`
-	SourceURL    *string   `json:"source_url,omitempty"`
-	CreatedBy    uuid.UUID `json:"created_by"`
-	CreatedAt    time.Time `json:"created_at"`
-	UpdatedAt    time.Time `json:"updated_at"`
-	Version      int64     `json:"version"`
 }
 
 // Indexer writes to one alias.
@@ -145,15 +130,52 @@ func (x *Indexer) each(ctx context.Context, targets []Target, versionType elasti
 	if err != nil {
 		return nil, err
 	}
-	var rejections []Rejection
-	for chunk := range chunks(targets, sizes) {
-		more, err := x.chunk(ctx, chunk, versionType)
-		if err != nil {
+	var done outcome
+	for f := range x.fetched(ctx, targets, sizes, versionType) {
+		if f.err != nil {
+			return nil, f.err
+		}
+		if err := x.write(ctx, f.actions, &done); err != nil {
 			return nil, err
 		}
-		rejections = append(rejections, more...)
 	}
-	return rejections, nil
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // the last chunks may be missing
+	}
+	return done.rejections, x.record(ctx, &done)
+}
+
+// fetch is a chunk of targets, ready to be written.
+type fetch struct {
+	actions []elastic.BulkAction
+	err     error
+}
+
+// fetched reads and encodes each chunk while the one before is being written.
+func (x *Indexer) fetched(ctx context.Context, targets []Target, sizes map[uuid.UUID]int, versionType elastic.VersionType) iter.Seq[fetch] {
+	return func(yield func(fetch) bool) {
+		ready := make(chan fetch)
+		var work sync.WaitGroup
+		defer work.Wait()
+		ctx, stop := context.WithCancel(ctx)
+		defer stop()
+		work.Go(func() {
+			defer close(ready)
+			for chunk := range chunks(targets, sizes) {
+				actions, err := x.actions(ctx, chunk, versionType)
+				select {
+				case ready <- fetch{actions, err}:
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+		for f := range ready {
+			if !yield(f) {
+				return
+			}
+		}
+	}
 }
 
 // sizes are the bytes of the targets' contents; a target without a row has none.
@@ -189,9 +211,9 @@ func chunks(targets []Target, sizes map[uuid.UUID]int) iter.Seq[[]Target] {
 	}
 }
 
-func (x *Indexer) chunk(ctx context.Context, targets []Target, versionType elastic.VersionType) ([]Rejection, error) {
-	ids := itemIDs(targets)
-	rows, err := x.queries.ItemsForIndexing(ctx, ids)
+// actions are what the index is to be given for a chunk of targets.
+func (x *Indexer) actions(ctx context.Context, targets []Target, versionType elastic.VersionType) ([]elastic.BulkAction, error) {
+	rows, err := x.queries.ItemsForIndexing(ctx, itemIDs(targets))
 	if err != nil {
 		return nil, fmt.Errorf("fetch items: %w", err)
 	}
@@ -205,26 +227,42 @@ func (x *Indexer) chunk(ctx context.Context, targets []Target, versionType elast
 			return nil, err
 		}
 	}
+	return actions, nil
+}
+
+// outcome is what became of the targets so far.
+type outcome struct {
+	indexed    []uuid.UUID
+	versions   []int64
+	rejections []Rejection
+}
+
+func (x *Indexer) write(ctx context.Context, actions []elastic.BulkAction, done *outcome) error {
 	results := make([]elastic.BulkResult, len(actions)) // all applied
 	if x.bulk != nil {
+		var err error
 		if results, err = x.bulk.Write(ctx, actions); err != nil {
-			return nil, fmt.Errorf("write to the index: %w", err)
+			return fmt.Errorf("write to the index: %w", err)
 		}
 	}
-	var rejections []Rejection
-	var indexed []uuid.UUID
-	var versions []int64
 	for i, result := range results {
+		id, version := uuid.MustParse(actions[i].ID), actions[i].Version
 		if result.Outcome == elastic.BulkRejected {
-			rejections = append(rejections, Rejection{ItemID: ids[i], Version: actions[i].Version, Reason: result.Reason})
+			done.rejections = append(done.rejections, Rejection{ItemID: id, Version: version, Reason: result.Reason})
 			continue
 		}
-		indexed, versions = append(indexed, ids[i]), append(versions, actions[i].Version)
+		done.indexed, done.versions = append(done.indexed, id), append(done.versions, version)
 	}
-	if err := x.queries.RecordIndexed(ctx, indexed, versions); err != nil {
-		return nil, fmt.Errorf("record the indexed versions: %w", err)
+	return nil
+}
+
+func (x *Indexer) record(ctx context.Context, done *outcome) error {
+	if len(done.indexed) > 0 {
+		if err := x.queries.RecordIndexed(ctx, done.indexed, done.versions); err != nil {
+			return fmt.Errorf("record the indexed versions: %w", err)
+		}
 	}
-	return rejections, x.recordRefused(ctx, rejections)
+	return x.recordRefused(ctx, done.rejections)
 }
 
 // maxReason bounds what is kept of Elasticsearch's words, in bytes.
@@ -263,17 +301,11 @@ func action(t Target, row *db.ItemsForIndexingRow, versionType elastic.VersionTy
 		}
 		return a, nil
 	}
-	encoded, err := json.Marshal(document(row))
+	d := document(row)
+	encoded, err := d.encode()
 	if err != nil {
-		return a, fmt.Errorf("encode item: %w", err)
+		return a, err
 	}
 	a.Version, a.Document = row.Version, encoded
 	return a, nil
-}
-
-func document(row *db.ItemsForIndexingRow) Document {
-	return Document{
-		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, Tags: row.Tags, SourceURL: row.SourceUrl,
-		CreatedBy: row.CreatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version,
-	}
 }
