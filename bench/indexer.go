@@ -209,7 +209,10 @@ func (p *platformBundle) measureSearchable(ctx context.Context, o options, r *re
 	}, indexer.Deps{Logger: slog.New(slog.DiscardHandler), Pool: p.own, Elasticsearch: p.es})
 	ended := make(chan error, 1)
 	go func() { ended <- service.Run(ctx) }()
-	defer func() { stop(); <-ended }()
+	defer func() {
+		stop()
+		<-ended //nolint:errcheck // it was told to end
+	}()
 	api, err := client.NewClientWithResponses("http://"+p.address, client.WithRequestEditorFn(func(_ context.Context, r *http.Request) error {
 		r.Header.Set("Authorization", "Bearer "+p.accessToken)
 		return nil

@@ -68,6 +68,7 @@ type BulkWriter struct {
 	es       elastictransport.Interface
 	alias    string
 	maxBytes int
+	busy     func()
 }
 
 // NewBulkWriter makes a writer to the alias. maxBytes bounds the body of one request; 0 means 5 MiB.
@@ -75,8 +76,11 @@ func NewBulkWriter(es elastictransport.Interface, alias string, maxBytes int) *B
 	if maxBytes <= 0 {
 		maxBytes = defaultBulkBytes
 	}
-	return &BulkWriter{es: es, alias: alias, maxBytes: maxBytes}
+	return &BulkWriter{es: es, alias: alias, maxBytes: maxBytes, busy: func() {}}
 }
+
+// OnBusy has f called for each request that Elasticsearch was too busy for.
+func (w *BulkWriter) OnBusy(f func()) { w.busy = f }
 
 // Write applies the actions and returns one result for each. An error, which wraps ErrUnavailable unless ctx ended, means that some may not have
 // been applied: with versions, all can be sent again. It waits a little while Elasticsearch says that it is busy.
@@ -184,7 +188,11 @@ func (w *BulkWriter) writeChunk(ctx context.Context, actions []BulkAction, body 
 		case status == http.StatusRequestEntityTooLarge:
 			results[0] = BulkResult{Outcome: BulkRejected, Reason: fmt.Sprintf("the document of %d bytes is larger than Elasticsearch accepts", len(body))}
 			return nil
-		case status != http.StatusTooManyRequests || try == bulkBusyTries:
+		case status != http.StatusTooManyRequests:
+			return err
+		}
+		w.busy()
+		if try == bulkBusyTries {
 			return err
 		}
 		timer := time.NewTimer(wait.NextBackOff())

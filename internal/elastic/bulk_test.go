@@ -107,10 +107,29 @@ func TestBulkWriterWaitsWhileElasticsearchIsBusy(t *testing.T) {
 			answer(w, n, http.StatusCreated)
 		}
 	})
+	var busy int
+	writer.OnBusy(func() { busy++ })
 	results, err := writer.Write(context.Background(), actions(2))
 	require.NoError(t, err)
 	require.Equal(t, []elastic.BulkResult{{}, {}}, results)
 	require.EqualValues(t, 3, requests.Load())
+	require.Equal(t, 2, busy)
+}
+
+// TestBulkWriterWaitsNoLongerThanItsContext when Elasticsearch stays busy, and gives up by itself after a few tries.
+func TestBulkWriterWaitsNoLongerThanItsContext(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithCancel(context.Background())
+	writer := answerWith(t, func(w http.ResponseWriter, _ int) { w.WriteHeader(http.StatusTooManyRequests) })
+	writer.OnBusy(cancel)
+	_, err := writer.Write(ctx, actions(1))
+	require.ErrorIs(t, err, context.Canceled)
+
+	var busy int
+	writer.OnBusy(func() { busy++ })
+	_, err = writer.Write(context.Background(), actions(1))
+	require.ErrorIs(t, err, elastic.ErrUnavailable)
+	require.Equal(t, 5, busy)
 }
 
 func TestBulkWriterHalvesABodyThatIsTooLarge(t *testing.T) {

@@ -56,6 +56,13 @@ func NewRecorder(pool *pgxpool.Pool) *Indexer {
 	return &Indexer{queries: db.New(pool)}
 }
 
+// OnBusy has f called for each bulk request that Elasticsearch was too busy for.
+func (x *Indexer) OnBusy(f func()) {
+	if x.bulk != nil {
+		x.bulk.OnBusy(f)
+	}
+}
+
 // Sync makes the index have the current state of each target: the item, or nothing when it or its collection is deleted. An index that has the
 // same version already is left alone. An error means that nothing is certain and that the same call should be made again.
 func (x *Indexer) Sync(ctx context.Context, targets []Target) ([]Rejection, error) {

@@ -69,7 +69,12 @@ func New(cfg Config, deps Deps) *Service {
 			Logger: deps.Logger, Pool: deps.Pool, Elasticsearch: deps.Elasticsearch, Registerer: deps.Registerer,
 		})
 	}
+	busy := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "atlas_indexer_busy_total", Help: "Bulk requests that Elasticsearch was too busy for (429); they are tried again.",
+	})
+	s.items.OnBusy(busy.Inc)
 	if deps.Registerer != nil {
+		deps.Registerer.MustRegister(busy)
 		deps.Registerer.MustRegister(s.age)
 	}
 	s.consumer = kafka.NewConsumer(kafka.Options{
@@ -164,7 +169,9 @@ func plan(batch []*sarama.ConsumerMessage) work {
 				w.items[e.Entity.ID] = itemWork{version: data.EntityVersion, message: msg}
 			}
 		default:
-			// Not about documents, or newer than this program. A deleted collection's items each have an event of their own.
+			// Not about documents, or newer than this program. The items of a deleted collection are hidden by rights from its commit on, and the purge
+			// gives each a version and an event. CollectionDeleted is in another partition than the moves of its items, so to delete by a query, which
+			// knows no versions, could take away what was moved out before.
 			continue
 		}
 		w.events = append(w.events, e)

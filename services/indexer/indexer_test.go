@@ -105,6 +105,28 @@ func TestItemsFollowTheirEvents(t *testing.T) {
 	}
 }
 
+// TestADeletedCollectionLeavesTheIndex by the events of its purge, whatever the order in which they meet CollectionDeleted; what was moved out stays.
+func TestADeletedCollectionLeavesTheIndex(t *testing.T) {
+	t.Parallel()
+	b := setup(t, nil)
+	kafkatest.Start(t, b.service.Run)
+	c, other := b.Collection(t), b.Collection(t)
+	item, moved := b.Item(t, c, "one", ""), b.Item(t, c, "two", "")
+	b.send(t, item, itemEvent(t, event.ItemCreated, item, 1))
+	b.send(t, moved, itemEvent(t, event.ItemCreated, moved, 1))
+	b.eventually(t, func() bool {
+		return indexingtest.Get(t, b.es, b.alias, item).Found && indexingtest.Get(t, b.es, b.alias, moved).Found
+	})
+	b.Exec(t, "UPDATE items SET collection_id = $2, version = 2 WHERE id = $1", moved, other)
+	b.Exec(t, "UPDATE collections SET deleted_at = now(), version = 2 WHERE id = $1", c)
+	b.send(t, c, encode(t, event.CollectionDeleted, event.Entity{Type: event.EntityCollection, ID: c, CollectionID: &c}, event.CollectionData{CollectionID: c, EntityVersion: 2}))
+	b.send(t, moved, itemEvent(t, event.ItemUpdated, moved, 2))
+	b.Delete(t, item) // the purge
+	b.send(t, item, itemEvent(t, event.ItemDeleted, item, 2))
+	b.eventually(t, func() bool { return !indexingtest.Get(t, b.es, b.alias, item).Found })
+	b.eventually(t, func() bool { return indexingtest.Get(t, b.es, b.alias, moved).Source["collection_id"] == other.String() })
+}
+
 func TestWithoutElasticsearchTheStateIsRecorded(t *testing.T) {
 	t.Parallel()
 	pool, brokers := pgtest.New(t), kafkatest.Fake(t)

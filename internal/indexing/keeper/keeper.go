@@ -27,7 +27,7 @@ const lockKey = 0x726566696c6c
 
 const (
 	pageSize   = 2000 // a few bulk requests: the next one is made ready while one is on its way
-	samples    = 10 // places that a sample is taken from, of up to 20 items each
+	samples    = 10   // places that a sample is taken from, of up to 20 items each
 	logStride  = 50_000
 	roundLimit = time.Minute
 )
