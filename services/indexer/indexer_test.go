@@ -124,7 +124,9 @@ func TestADeletedCollectionLeavesTheIndex(t *testing.T) {
 	b.Delete(t, item) // the purge
 	b.send(t, item, itemEvent(t, event.ItemDeleted, item, 2))
 	b.eventually(t, func() bool { return !indexingtest.Get(t, b.es, b.alias, item).Found })
-	b.eventually(t, func() bool { return indexingtest.Get(t, b.es, b.alias, moved).Source["collection_id"] == other.String() })
+	b.eventually(t, func() bool {
+		return indexingtest.Get(t, b.es, b.alias, moved).Source["collection_id"] == other.String()
+	})
 }
 
 func TestWithoutElasticsearchTheStateIsRecorded(t *testing.T) {
