@@ -82,7 +82,9 @@ func (s *server) auditPage(ctx context.Context, params gen.ListAuditEventsParams
 			CollectionID: *params.CollectionID, ActorUserID: *params.ActorUserID, FromTime: from, BeforeTime: before.Time, BeforeID: before.ID,
 			EventType: params.EventType, PageSize: size,
 		})
-		return convert(rows, func(r db.ListAuditEventsByCollectionAndActorRow) db.ListAuditEventsRow { return db.ListAuditEventsRow(r) }), err
+		return convert(rows, func(r db.ListAuditEventsByCollectionAndActorRow) db.ListAuditEventsRow {
+			return db.ListAuditEventsRow(r)
+		}), err
 	case params.ActorUserID != nil:
 		rows, err := s.queries.ListAuditEventsByActor(ctx, db.ListAuditEventsByActorParams{
 			ActorUserID: *params.ActorUserID, FromTime: from, BeforeTime: before.Time, BeforeID: before.ID,
