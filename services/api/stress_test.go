@@ -46,7 +46,7 @@ func TestManyWritersOfAFewItems(t *testing.T) {
 	b := setup(t)
 	es, brokers := indexingtest.Client(t), kafkatest.Real(t)
 	topic, alias, logger := kafkatest.NewTopic(t, brokers, 3), indexingtest.NewAlias(t, es), kafkatest.Logger(t)
-	kafkatest.Start(t, relay.New(relay.Config{Brokers: brokers, Topic: topic}, relay.Deps{Logger: logger, Pool: b.pool}).Run)
+	kafkatest.Start(t, relay.New(relay.Config{Brokers: brokers, Topic: topic, Retention: time.Hour}, relay.Deps{Logger: logger, Pool: b.pool}).Run)
 	kafkatest.Start(t, indexer.New(indexer.Config{
 		Kafka: config.Kafka{Brokers: brokers, Topic: topic}, Elasticsearch: config.Elasticsearch{Index: alias}, GroupPrefix: topic,
 	}, indexer.Deps{Logger: logger, Pool: b.pool, Elasticsearch: es}).Run)
