@@ -37,8 +37,8 @@ var safeguards = []safeguard{
 	{
 		name:    "the index compares versions",
 		file:    "internal/elastic/bulk.go",
-		text:    "json.Marshal(map[string]meta{operation: {ID: a.ID, Version: a.Version, VersionType: a.VersionType}})",
-		without: "json.Marshal(map[string]map[string]string{operation: {\"_id\": a.ID}})",
+		text:    "	body = strconv.AppendInt(append(body, `,\"version\":`...), a.Version, 10)\n	body = append(append(append(body, `,\"version_type\":\"`...), a.VersionType...), `\"}}`...)\n",
+		without: "	body = append(body, `}}`...)\n",
 		roles:   []string{"api", "audit", "indexer"}, scenario: lateBulk,
 	},
 	{
