@@ -62,7 +62,8 @@ as --heads: the rows that it speaks of have to be there still, unchanged.
   atlas audit verify --archive /backup/audit # exported segments; needs no database`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOutput(output); err != nil {
+			asJSON, err := isJSON(output)
+			if err != nil {
 				return err
 			}
 			o := auditchain.VerifyOptions{Progress: func(partition int32, rows int64) {
@@ -71,7 +72,6 @@ as --heads: the rows that it speaks of have to be there still, unchanged.
 			if cmd.Flags().Changed("partition") {
 				o.Partition = &partition
 			}
-			var err error
 			if o.Known, err = knownHeads(heads); err != nil {
 				return err
 			}
@@ -87,7 +87,7 @@ as --heads: the rows that it speaks of have to be there still, unchanged.
 			if err != nil {
 				return err
 			}
-			if err := printAuditReport(cmd.OutOrStdout(), report, output); err != nil {
+			if err := printAuditReport(cmd.OutOrStdout(), report, asJSON); err != nil {
 				return err
 			}
 			if report.Found > 0 {
@@ -99,15 +99,8 @@ as --heads: the rows that it speaks of have to be there still, unchanged.
 	cmd.Flags().StringVar(&archive, "archive", "", "folder of exported segments to verify instead of the database")
 	cmd.Flags().StringVar(&heads, "heads", "", "earlier report (-o json) that was kept elsewhere; its rows have to be there still")
 	cmd.Flags().Int32Var(&partition, "partition", 0, "only this Kafka partition")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text or json")
+	outputFlag(cmd, &output)
 	return cmd
-}
-
-func checkOutput(output string) error {
-	if output != "text" && output != "json" {
-		return fmt.Errorf("--output=%q is unknown: want text or json", output)
-	}
-	return nil
 }
 
 // knownHeads reads an earlier report.
@@ -126,11 +119,9 @@ func knownHeads(path string) ([]auditchain.Anchor, error) {
 	return report.Heads(), nil
 }
 
-func printAuditReport(out io.Writer, report *auditchain.Report, output string) error {
-	if output == "json" {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(report)
+func printAuditReport(out io.Writer, report *auditchain.Report, asJSON bool) error {
+	if asJSON {
+		return printJSON(out, report)
 	}
 	for i := range report.Findings {
 		fmt.Fprintln(out, &report.Findings[i])

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -32,12 +31,12 @@ type auditCheckConfig struct{ Database config.Database }
 // checkOptions are the command's flags.
 type checkOptions struct {
 	consistency.Options
-	only   string
-	output string
+	only string
 }
 
 func checkCommand() *cobra.Command {
 	var o checkOptions
+	var output string
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Compare PostgreSQL with the search index and the audit trail",
@@ -55,11 +54,15 @@ Environment variables, their defaults and meanings (with --only audit, DATABASE_
   atlas check --only audit -o json    # for a program, the audit trail alone`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			asJSON, err := isJSON(output)
+			if err != nil {
+				return &exitError{code: exitUnchecked, err: err}
+			}
 			report, err := check(cmd.Context(), o, cmd.ErrOrStderr())
 			if err != nil {
 				return &exitError{code: exitUnchecked, err: err}
 			}
-			if err := printReport(cmd.OutOrStdout(), o.output, report); err != nil {
+			if err := printReport(cmd.OutOrStdout(), asJSON, report); err != nil {
 				return &exitError{code: exitUnchecked, err: err}
 			}
 			switch n := report.Remaining(); {
@@ -78,7 +81,7 @@ Environment variables, their defaults and meanings (with --only audit, DATABASE_
 	flags.IntVar(&o.Limit, "limit", 10, "how many examples of each kind are named")
 	flags.DurationVar(&o.Settle, "settle", 10*time.Second, "how long something must have been wrong to count")
 	flags.DurationVar(&o.Patience, "patience", 2*time.Minute, "how long changes that are on their way are waited for")
-	flags.StringVarP(&o.output, "output", "o", "text", "text or json")
+	outputFlag(cmd, &output)
 	return cmd
 }
 
@@ -86,8 +89,6 @@ func check(ctx context.Context, o checkOptions, progress io.Writer) (*consistenc
 	switch {
 	case o.only != "" && o.only != "index" && o.only != "audit":
 		return nil, fmt.Errorf("--only=%q is unknown: want index or audit", o.only)
-	case o.output != "text" && o.output != "json":
-		return nil, fmt.Errorf("--output=%q is unknown: want text or json", o.output)
 	case o.Limit < 1 || o.Settle <= 0 || o.Patience < o.Settle:
 		return nil, errors.New("want --limit of at least 1, --settle of more than 0s and no more than --patience")
 	}
@@ -153,11 +154,9 @@ func printProgress(out io.Writer) func(phase string, done int64) {
 	}
 }
 
-func printReport(out io.Writer, format string, report *consistency.Report) error {
-	if format == "json" {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(report)
+func printReport(out io.Writer, asJSON bool, report *consistency.Report) error {
+	if asJSON {
+		return printJSON(out, report)
 	}
 	checked := report.Checked
 	fmt.Fprintf(out, "compared %d items with %d documents, %d entities and %d published events with the audit trail, in %.1f s\n",

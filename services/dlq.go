@@ -197,17 +197,3 @@ func onOutbox(err error, f *dlq.Filter, ids []string, run func(dlq.OutboxConfig,
 	}
 	return run(cfg, filter)
 }
-
-func outputFlag(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "text", "text or json")
-}
-
-func isJSON(output string) (bool, error) {
-	switch output {
-	case "text":
-		return false, nil
-	case "json":
-		return true, nil
-	}
-	return false, fmt.Errorf("--output=%q is unknown: want text or json", output)
-}

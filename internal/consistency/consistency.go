@@ -4,6 +4,7 @@
 package consistency
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -33,20 +34,13 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	setDefault(&o.Limit, 10)
-	setDefault(&o.Settle, 10*time.Second)
-	setDefault(&o.Patience, 2*time.Minute)
+	o.Limit = cmp.Or(o.Limit, 10)
+	o.Settle = cmp.Or(o.Settle, 10*time.Second)
+	o.Patience = cmp.Or(o.Patience, 2*time.Minute)
 	if o.Progress == nil {
 		o.Progress = func(string, int64) {}
 	}
 	return o
-}
-
-func setDefault[T comparable](v *T, value T) {
-	var zero T
-	if *v == zero {
-		*v = value
-	}
 }
 
 // Checker compares one database with one index.

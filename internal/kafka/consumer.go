@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,15 +72,15 @@ type Options struct {
 }
 
 func (o Options) withDefaults() Options {
-	setDefault(&o.ClientID, o.Group)
-	setDefault(&o.MaxMessages, 500)
-	setDefault(&o.MaxBytes, 4<<20)
-	setDefault(&o.MaxWait, 20*time.Millisecond)
-	setDefault(&o.HandleTimeout, 2*time.Minute)
-	setDefault(&o.HandOver, 5*time.Second)
-	setDefault(&o.AskInterval, 5*time.Second)
-	setDefault(&o.RetryInitial, 100*time.Millisecond)
-	setDefault(&o.RetryMax, 10*time.Second)
+	o.ClientID = cmp.Or(o.ClientID, o.Group)
+	o.MaxMessages = cmp.Or(o.MaxMessages, 500)
+	o.MaxBytes = cmp.Or(o.MaxBytes, 4<<20)
+	o.MaxWait = cmp.Or(o.MaxWait, 20*time.Millisecond)
+	o.HandleTimeout = cmp.Or(o.HandleTimeout, 2*time.Minute)
+	o.HandOver = cmp.Or(o.HandOver, 5*time.Second)
+	o.AskInterval = cmp.Or(o.AskInterval, 5*time.Second)
+	o.RetryInitial = cmp.Or(o.RetryInitial, 100*time.Millisecond)
+	o.RetryMax = cmp.Or(o.RetryMax, 10*time.Second)
 	if o.OccurredAt == nil {
 		o.OccurredAt = func(msg *sarama.ConsumerMessage) time.Time { return msg.Timestamp }
 	}
@@ -88,13 +89,6 @@ func (o Options) withDefaults() Options {
 	}
 	o.Logger = o.Logger.With("group", o.Group, "topic", o.Topic)
 	return o
-}
-
-func setDefault[T comparable](v *T, value T) {
-	var zero T
-	if *v == zero {
-		*v = value
-	}
 }
 
 // Consumer is one member of a consumer group.

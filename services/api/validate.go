@@ -18,7 +18,6 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/gin-gonic/gin"
-	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/jsontext"
 	"github.com/atlas-platform/atlas/services/api/gen"
@@ -59,7 +58,10 @@ var (
 	}))
 )
 
-func isUUID(value string) bool { return len(value) == 36 && uuid.Validate(value) == nil }
+func isUUID(value string) bool {
+	_, ok := writtenUUID(value)
+	return ok
+}
 
 // validate checks a request against the specification and names everything that is wrong with it. It also refuses what PostgreSQL can't store:
 // NUL characters and invalid UTF-8.

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -44,27 +45,20 @@ type Config struct {
 }
 
 func (c Config) withDefaults() Config {
-	setDefault(&c.PollInterval, 50*time.Millisecond)
-	setDefault(&c.GatherInterval, 5*time.Millisecond)
-	setDefault(&c.NotifyInterval, 5*time.Millisecond)
-	setDefault(&c.StandbyInterval, 200*time.Millisecond)
-	setDefault(&c.Lease, 5*time.Second)
-	setDefault(&c.BatchSize, 2000)
-	setDefault(&c.BatchBytes, 2<<20)
-	setDefault(&c.PruneInterval, time.Minute)
-	setDefault(&c.RetryMax, 5*time.Second)
-	setDefault(&c.MeasureInterval, 5*time.Second)
-	setDefault(&c.QueryTimeout, 10*time.Second)
+	c.PollInterval = cmp.Or(c.PollInterval, 50*time.Millisecond)
+	c.GatherInterval = cmp.Or(c.GatherInterval, 5*time.Millisecond)
+	c.NotifyInterval = cmp.Or(c.NotifyInterval, 5*time.Millisecond)
+	c.StandbyInterval = cmp.Or(c.StandbyInterval, 200*time.Millisecond)
+	c.Lease = cmp.Or(c.Lease, 5*time.Second)
+	c.BatchSize = cmp.Or(c.BatchSize, 2000)
+	c.BatchBytes = cmp.Or(c.BatchBytes, 2<<20)
+	c.PruneInterval = cmp.Or(c.PruneInterval, time.Minute)
+	c.RetryMax = cmp.Or(c.RetryMax, 5*time.Second)
+	c.MeasureInterval = cmp.Or(c.MeasureInterval, 5*time.Second)
+	c.QueryTimeout = cmp.Or(c.QueryTimeout, 10*time.Second)
 	// Whoever holds or wants the leadership is heard well within the lease.
 	c.PollInterval, c.StandbyInterval = min(c.PollInterval, c.Lease/4), min(c.StandbyInterval, c.Lease/4)
 	return c
-}
-
-func setDefault[T comparable](v *T, value T) {
-	var zero T
-	if *v == zero {
-		*v = value
-	}
 }
 
 // Deps are what a relay uses. Pool and Logger are required.

@@ -4,6 +4,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -53,19 +54,12 @@ type Engine struct {
 }
 
 func (e Engine) withDefaults() Engine {
-	setDefault(&e.Concurrency, 4)
-	setDefault(&e.PollInterval, 100*time.Millisecond)
-	setDefault(&e.Lease, 30*time.Second)
-	setDefault(&e.RetryInitial, 2*time.Second)
-	setDefault(&e.RetryMax, 5*time.Minute)
+	e.Concurrency = cmp.Or(e.Concurrency, 4)
+	e.PollInterval = cmp.Or(e.PollInterval, 100*time.Millisecond)
+	e.Lease = cmp.Or(e.Lease, 30*time.Second)
+	e.RetryInitial = cmp.Or(e.RetryInitial, 2*time.Second)
+	e.RetryMax = cmp.Or(e.RetryMax, 5*time.Minute)
 	return e
-}
-
-func setDefault[T comparable](v *T, value T) {
-	var zero T
-	if *v == zero {
-		*v = value
-	}
 }
 
 // Deps are what the worker uses. Registerer may be nil.

@@ -6,11 +6,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -205,10 +205,10 @@ func (c *client) do(kind string, single bool, method, path string, body any) (in
 		return 0, nil
 	}
 	var out object
-	if errors.Is(json.Unmarshal(answer, &out), nil) {
-		return status, out
+	if json.Unmarshal(answer, &out) != nil {
+		return status, nil // no JSON
 	}
-	return status, nil
+	return status, out
 }
 
 func (c *client) saw(item string, version any, deleted bool) {
@@ -315,13 +315,7 @@ func (c *client) updateItem() {
 
 // remove takes an item out of a list.
 func remove(items []string, item string) []string {
-	out := items[:0]
-	for _, other := range items {
-		if other != item {
-			out = append(out, other)
-		}
-	}
-	return out
+	return slices.DeleteFunc(items, func(other string) bool { return other == item })
 }
 
 func (c *client) deleteItem() {

@@ -4,6 +4,7 @@
 package produce
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -52,8 +53,8 @@ type Outcome struct {
 
 // New connects to the brokers of the client, which the producer owns from then on, and gets an identity from them.
 func New(client sarama.Client, topic string, cfg Config) (*Producer, error) {
-	cfg.RetryFor, cfg.MinBackoff, cfg.MaxBackoff = orDefault(cfg.RetryFor, 3*time.Second), orDefault(cfg.MinBackoff, 20*time.Millisecond),
-		orDefault(cfg.MaxBackoff, 500*time.Millisecond)
+	cfg.RetryFor, cfg.MinBackoff, cfg.MaxBackoff = cmp.Or(cfg.RetryFor, 3*time.Second), cmp.Or(cfg.MinBackoff, 20*time.Millisecond),
+		cmp.Or(cfg.MaxBackoff, 500*time.Millisecond)
 	identity, err := client.InitProducerID()
 	if err != nil {
 		_ = client.Close() // nothing is pending
@@ -62,13 +63,6 @@ func New(client sarama.Client, topic string, cfg Config) (*Producer, error) {
 	return &Producer{
 		cfg: cfg, client: client, topic: topic, id: identity.ProducerID, epoch: identity.ProducerEpoch, sequences: map[int32]int32{},
 	}, nil
-}
-
-func orDefault(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }
 
 // Close ends the connections.
