@@ -52,6 +52,15 @@ test-unit: ## Run the tests that need no server
 test-faults: ## Kill, pause, restart and cut off everything at random under a workload, and check that nothing is lost (FAULTS=200 SEED=7 REPORT=table.md)
 	@go test ./test/faults -run TestFaults -v -count=1 -timeout 120m -faults.count=$(or $(FAULTS),12) -faults.seed=$(or $(SEED),0) -faults.report=$(abspath $(REPORT))
 
+.PHONY: test-operator-faults
+test-operator-faults: devenv ## Fail and kill the operator at every call that it makes while a stack is made, changed, upgraded and deleted, one at a time; about 30 minutes
+	@KUBEBUILDER_ASSETS="$$($(DEVENV) assets)" FAULTS=all go test ./controllers/atlasstack -run TestEveryFault -v -count=1 -timeout 120m
+
+.PHONY: test-reindex
+test-reindex: devenv ## Rebuild the index of a platform that is written to and searched, kill a worker and an indexer meanwhile, and check that nobody notices; about 4 minutes
+	@trap '$(DEVENV) down --instance reindex' EXIT; $(DEVENV) up --instance reindex servers && \
+	  REINDEX_LOAD=1 $(DEVENV) exec --instance reindex -- go test ./test/reindex -v -count=1 -timeout 15m
+
 .PHONY: lint
 lint: lint-spec ## Run the linters
 	@$(LINT) run
@@ -73,6 +82,10 @@ format: ## Format the code
 bench: devenv atlas ## Measure the API beside its ceilings and a FastAPI rival, on real servers; takes about 10 minutes
 	@hack/bench.sh
 
+.PHONY: bench-operator
+bench-operator: devenv ## Measure the operator with 1,000 AtlasStacks on a real API server, and with 3 on a real node; takes about 20 minutes
+	@hack/bench_operator.sh
+
 ## Build
 .PHONY: build
 build: atlas operator devenv ## Build every program into bin/
@@ -80,6 +93,10 @@ build: atlas operator devenv ## Build every program into bin/
 .PHONY: atlas
 atlas:
 	@go build -o bin/atlas ./services
+
+.PHONY: kubectl-atlas
+kubectl-atlas: ## Build the plugin of kubectl into bin/
+	@go build -o bin/kubectl-atlas ./cmd/kubectl-atlas
 
 .PHONY: operator
 operator:

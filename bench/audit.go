@@ -4,10 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -27,7 +24,7 @@ const (
 )
 
 // measureAudit compares the audit consumer's writer, from a batch of Kafka messages to the commit, with a bare insert of rows that are ready, in one
-// statement, into a table with the same columns and indexes; then it follows the chain that was written, and watches the consumer catch up.
+// statement, into a table with the same columns and indexes; then it follows the chain that was written.
 func measureAudit(ctx context.Context, o options, p *platformBundle, r *report) error {
 	own, err := postgres.Open(ctx, p.own.Config().ConnString(), auditPartitions+1)
 	if err != nil {
@@ -72,10 +69,7 @@ func measureAudit(ctx context.Context, o options, p *platformBundle, r *report) 
 	if err := r.compare(ctx, o, 0.5, atlas, plain); err != nil {
 		return err
 	}
-	if err := followChain(ctx, own, r); err != nil {
-		return err
-	}
-	return p.measureAuditMemory(ctx, o, r)
+	return followChain(ctx, own, r)
 }
 
 // followChain verifies what was written and notes how fast that is.
@@ -212,110 +206,4 @@ func bareRows(messages []*sarama.ConsumerMessage, position *int64) ([]any, error
 	return []any{
 		ids, types, versions, times, actors, traces, parents, kinds, entities, collections, data, partitions, offsets, positions, previous, hashes,
 	}, nil
-}
-
-// measureAuditMemory has the consumer catch up with many events, and compares what it holds with what it held after the first tenth.
-func (p *platformBundle) measureAuditMemory(ctx context.Context, o options, r *report) error {
-	if o.behind == 0 {
-		return nil
-	}
-	topic := p.topic + ".behind"
-	if err := p.fill(ctx, topic, o.behind); err != nil {
-		return err
-	}
-	defer p.deleteTopic(topic)
-	ops, err := freeAddress(ctx)
-	if err != nil {
-		return err
-	}
-	url, err := p.database(ctx, p.bareURL, p.names[0]+"_audit")
-	if err != nil {
-		return err
-	}
-	pool, err := barePool(ctx, url, 2)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	process := exec.CommandContext(context.WithoutCancel(ctx), o.atlas, "audit") //nolint:gosec // the program to measure
-	process.Env = append(os.Environ(), "DATABASE_URL="+url, "KAFKA_TOPIC="+topic, "KAFKA_GROUP_PREFIX="+topic, "OPS_ADDR="+ops, "LOG_LEVEL=warn")
-	process.Stdout, process.Stderr = os.Stderr, os.Stderr
-	if err := process.Start(); err != nil {
-		return fmt.Errorf("start the audit consumer: %w", err)
-	}
-	defer func() {
-		_ = process.Process.Signal(syscall.SIGTERM)
-		_ = process.Wait()
-	}()
-	begin := time.Now()
-	few, err := watchMemory(process.Process.Pid, func() error { return audited(ctx, pool, o.behind/10) })
-	if err != nil {
-		return err
-	}
-	many, err := watchMemory(process.Process.Pid, func() error { return audited(ctx, pool, o.behind) })
-	if err != nil {
-		return err
-	}
-	r.note(fmt.Sprintf("audit consumer, %d events behind: %.0f/s from Kafka", o.behind, float64(o.behind)/time.Since(begin).Seconds()))
-	r.limit("RSS of the audit consumer catching up, beside its first tenth", fmt.Sprintf("%.0f MiB, %.0f MiB", mib(many), mib(few)),
-		mib(many) <= mib(few)+32, "flat")
-	return nil
-}
-
-// audited waits until so many events are in the trail.
-func audited(ctx context.Context, pool *pgxpool.Pool, want int) error {
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		var have int
-		if err := pool.QueryRow(ctx, "SELECT coalesce(sum(chain_position), 0)::bigint FROM audit_heads").Scan(&have); err != nil {
-			return fmt.Errorf("ask how far the trail is: %w", err)
-		}
-		if have >= want {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-}
-
-// fill makes a topic with so many events.
-func (p *platformBundle) fill(ctx context.Context, topic string, events int) error {
-	err := kafka.EnsureTopic(ctx, p.brokers, kafka.TopicSpec{Name: topic, Partitions: auditPartitions, ReplicationFactor: 1})
-	if err != nil {
-		return err
-	}
-	producer, err := kafka.NewProducer(p.brokers, "atlas-bench")
-	if err != nil {
-		return err
-	}
-	defer producer.Close() //nolint:errcheck // nothing is pending
-	for sent := 0; sent < events; {
-		n := min(5000, events-sent)
-		messages, err := auditMessages(p, 0, 0, n)
-		if err != nil {
-			return err
-		}
-		batch := make([]*sarama.ProducerMessage, n)
-		for i, m := range messages {
-			batch[i] = &sarama.ProducerMessage{
-				Topic: topic, Key: sarama.ByteEncoder(m.Key), Value: sarama.ByteEncoder(m.Value), Headers: []sarama.RecordHeader{*m.Headers[0]},
-			}
-		}
-		if err := producer.SendMessages(batch); err != nil {
-			return fmt.Errorf("fill the topic: %w", err)
-		}
-		sent += n
-	}
-	return nil
-}
-
-func (p *platformBundle) deleteTopic(name string) {
-	if admin, err := sarama.NewClusterAdmin(p.brokers, kafka.NewConfig("atlas-bench")); err == nil {
-		_ = admin.DeleteTopic(name)
-		_ = admin.Close()
-	}
 }

@@ -49,6 +49,9 @@ func measureLatency(ctx context.Context, o options, p *platformBundle, r *report
 		return err
 	}
 	defer stop()
+	if _, _, err := p.paced(ctx, p.address, o.length, events); err != nil { // everybody's first time, Kafka's most of all, is not what is asked about
+		return err
+	}
 	for _, replica := range []struct{ name, address string }{{"that leads", p.address}, {"that does not lead", second.address}} {
 		latencies, requests, err := p.paced(ctx, replica.address, 3*o.length, events)
 		if err != nil {

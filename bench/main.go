@@ -23,7 +23,12 @@ type options struct {
 	scaleTo     int
 	exported    int
 	events      int
+	reindexed   int
 	behind      int
+	river       string
+	jobs        int
+	workers     int
+	trail       int
 	only        string
 }
 
@@ -49,7 +54,12 @@ func run(ctx context.Context) error {
 	flag.IntVar(&o.exported, "export", 100_000, "items of the export; 0 leaves it out")
 	flag.IntVar(&o.events, "events", 200_000, "events of the relay's backlog")
 	flag.IntVar(&o.behind, "behind", 300_000, "events that a consumer has to catch up with; 0 leaves it out")
-	flag.StringVar(&o.only, "only", "", "comma-separated measurements to run, of read, create, list, memory, export, audit, indexer, scale, relay and latency; all by default")
+	flag.IntVar(&o.reindexed, "reindex", 200_000, "items of the index that is rebuilt; 0 leaves it out")
+	flag.StringVar(&o.river, "river", "", "the program of bench/river; empty leaves the rival out")
+	flag.IntVar(&o.jobs, "jobs", 30_000, "background jobs that are worked off")
+	flag.IntVar(&o.workers, "workers", 2_000, "how many of them at the same time")
+	flag.IntVar(&o.trail, "trail", 1_000_000, "events of the audit trail that is asked about; 0 leaves it out")
+	flag.StringVar(&o.only, "only", "", "comma-separated measurements to run, of read, create, list, memory, export, audit, backlog, indexer, reindex, scale, relay, latency, jobs and trail; all by default")
 	flag.Parse()
 	if o.rounds < 1 || o.connections < 1 || o.items < 1_000 {
 		return errors.New("want at least 1 round, 1 connection and 1000 items")
@@ -73,11 +83,15 @@ func run(ctx context.Context) error {
 		{"list", measureList},
 		{"memory", measureMemory},
 		{"indexer", measureIndexer},
+		{"reindex", measureReindex},
 		{"export", measureExport},
 		{"audit", measureAudit},
+		{"backlog", measureBacklog},
 		{"scale", measureMany},
 		{"relay", measureRelay},
 		{"latency", measureLatency},
+		{"jobs", measureJobs},
+		{"trail", measureTrail},
 	} {
 		if o.only != "" && !slices.Contains(strings.Split(o.only, ","), m.name) {
 			continue

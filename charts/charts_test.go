@@ -36,7 +36,7 @@ func TestChartHoldsCopiesOfWhatIsGenerated(t *testing.T) {
 	t.Parallel()
 	crds, err := filepath.Glob(filepath.Join(root, "config", "crd", "platform.atlas.dev_*.yaml"))
 	require.NoError(t, err)
-	require.Len(t, crds, 2)
+	require.Len(t, crds, 3)
 	copies, err := filepath.Glob(filepath.Join(chart, "files", "crd", "*"))
 	require.NoError(t, err)
 	require.Len(t, copies, len(crds), "a file in files/crd that isn't in config/crd")
@@ -86,7 +86,7 @@ func TestHelmAndKustomizeInstallTheSame(t *testing.T) {
 
 func TestChartValues(t *testing.T) {
 	t.Parallel()
-	t.Run("watchNamespaces gives Roles and no ClusterRole of the operator", func(t *testing.T) {
+	t.Run("watchNamespaces gives Roles, and a ClusterRole for finalizers only", func(t *testing.T) {
 		t.Parallel()
 		objects := byName(t, helm(t, "--set", "watchNamespaces={team-a,team-b}"))
 		everywhere := byName(t, helm(t))["rbac.authorization.k8s.io/v1 ClusterRole /atlas-operator"]
@@ -98,11 +98,31 @@ func TestChartValues(t *testing.T) {
 			require.NotNil(t, binding)
 			require.Equal(t, []any{map[string]any{"kind": "ServiceAccount", "name": "atlas-operator", "namespace": namespace}}, binding.Object["subjects"])
 		}
+		const finalizers = namespace + "-atlas-operator-finalizers"
+		outlives := objects["rbac.authorization.k8s.io/v1 ClusterRole /"+finalizers]
+		require.NotNil(t, outlives)
+		require.Equal(t, []any{map[string]any{
+			"apiGroups": []any{"platform.atlas.dev"}, "resources": []any{"atlasstacks", "atlasjobs"}, "verbs": []any{"patch"},
+		}}, outlives.Object["rules"])
+		limit := objects["admissionregistration.k8s.io/v1 ValidatingAdmissionPolicy /"+finalizers]
+		require.NotNil(t, limit)
+		require.Contains(t, objects, "admissionregistration.k8s.io/v1 ValidatingAdmissionPolicyBinding /"+finalizers)
+		validations, _, err := unstructured.NestedSlice(limit.Object, "spec", "validations")
+		require.NoError(t, err)
+		require.Equal(t, "request.namespace in ['team-a', 'team-b']", validations[0].(map[string]any)["expression"])
 		for name := range objects {
-			require.NotContains(t, name, "ClusterRoleBinding")
 			require.NotEqual(t, "rbac.authorization.k8s.io/v1 ClusterRole /atlas-operator", name)
+			if strings.Contains(name, " ClusterRoleBinding ") {
+				require.Equal(t, "rbac.authorization.k8s.io/v1 ClusterRoleBinding /"+finalizers, name)
+			}
 		}
 		require.Contains(t, container(t, objects)["args"], "--watch-namespaces=team-a,team-b")
+	})
+	t.Run("watchNamespaces can do without anything of the whole cluster", func(t *testing.T) {
+		t.Parallel()
+		for name := range byName(t, helm(t, "--set", "watchNamespaces={team-a},crds.install=false,rbac.namespaceDeletion=false,rbac.aggregateToDefaultRoles=false")) {
+			require.NotContains(t, name, " /")
+		}
 	})
 	t.Run("a digest wins over the tag", func(t *testing.T) {
 		t.Parallel()

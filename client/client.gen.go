@@ -70,13 +70,31 @@ func (e JobState) Valid() bool {
 
 // Defines values for JobType.
 const (
-	Reindex JobType = "reindex"
+	JobTypeAuditVerify      JobType = "audit_verify"
+	JobTypeConsistencyCheck JobType = "consistency_check"
+	JobTypeEnrich           JobType = "enrich"
+	JobTypeExport           JobType = "export"
+	JobTypeImport           JobType = "import"
+	JobTypePurge            JobType = "purge"
+	JobTypeReindex          JobType = "reindex"
 )
 
 // Valid indicates whether the value is a known member of the JobType enum.
 func (e JobType) Valid() bool {
 	switch e {
-	case Reindex:
+	case JobTypeAuditVerify:
+		return true
+	case JobTypeConsistencyCheck:
+		return true
+	case JobTypeEnrich:
+		return true
+	case JobTypeExport:
+		return true
+	case JobTypeImport:
+		return true
+	case JobTypePurge:
+		return true
+	case JobTypeReindex:
 		return true
 	default:
 		return false
@@ -119,6 +137,24 @@ func (e SearchState) Valid() bool {
 	case Indexing:
 		return true
 	case SearchFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UploadFileParamsFormat.
+const (
+	Markdown UploadFileParamsFormat = "markdown"
+	Ndjson   UploadFileParamsFormat = "ndjson"
+)
+
+// Valid indicates whether the value is a known member of the UploadFileParamsFormat enum.
+func (e UploadFileParamsFormat) Valid() bool {
+	switch e {
+	case Markdown:
+		return true
+	case Ndjson:
 		return true
 	default:
 		return false
@@ -238,6 +274,35 @@ type AuditEventList struct {
 	NextCursor *string      `json:"next_cursor"`
 }
 
+// AuditVerifyJobCreate Proves that no row of the audit trail was changed, removed or inserted.
+type AuditVerifyJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts       `json:"max_attempts,omitempty"`
+	Parameters  AuditVerifyParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// AuditVerifyJobTemplate Proves that no row of the audit trail was changed, removed or inserted.
+type AuditVerifyJobTemplate struct {
+	Parameters AuditVerifyParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// AuditVerifyParameters defines model for AuditVerifyParameters.
+type AuditVerifyParameters struct {
+	// Partition Only the chain of this Kafka partition.
+	Partition *int `json:"partition,omitempty"`
+}
+
 // BulkCreate defines model for BulkCreate.
 type BulkCreate struct {
 	// Item Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","content":"The engine weaves **algebraic patterns**.","metadata":{"year":1843},"source_url":"https://example.com/note-g","tags":["history","mathematics"],"title":"Note G"}
@@ -302,12 +367,15 @@ type BulkUpdate struct {
 	Version *int64 `json:"version,omitempty"`
 }
 
-// Collection Examples: {"created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","description":"Machines that compute","id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","item_count":3,"member_count":1,"my_role":"owner","name":"Engines","updated_at":"2026-01-22T10:00:00Z","version":1}
+// Collection Examples: {"created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","description":"Machines that compute","enrich":false,"id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","item_count":3,"member_count":1,"my_role":"owner","name":"Engines","updated_at":"2026-01-22T10:00:00Z","version":1}
 type Collection struct {
 	CreatedAt   time.Time          `json:"created_at"`
 	CreatedBy   openapi_types.UUID `json:"created_by"`
 	Description string             `json:"description"`
-	ID          openapi_types.UUID `json:"id"`
+
+	// Enrich Whether the pages at the sources of new items are fetched: their text is found by search, and fills a title that is empty.
+	Enrich Enrich             `json:"enrich"`
+	ID     openapi_types.UUID `json:"id"`
 
 	// ItemCount Counted up to 10,000, which means at least that many.
 	ItemCount int64 `json:"item_count"`
@@ -343,7 +411,10 @@ type CollectionList struct {
 // CollectionPatch Examples: {"name":"Analytical engines"}
 type CollectionPatch struct {
 	Description *string `json:"description,omitempty"`
-	Name        *string `json:"name,omitempty"`
+
+	// Enrich Whether the pages at the sources of new items are fetched: their text is found by search, and fills a title that is empty.
+	Enrich *Enrich `json:"enrich,omitempty"`
+	Name   *string `json:"name,omitempty"`
 }
 
 // CollectionTransfer Examples: {"email":"grace@example.com"}
@@ -354,10 +425,121 @@ type CollectionTransfer struct {
 	Email Email `json:"email"`
 }
 
+// ConsistencyCheckJobCreate Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+type ConsistencyCheckJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts            `json:"max_attempts,omitempty"`
+	Parameters  ConsistencyCheckParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// ConsistencyCheckJobTemplate Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+type ConsistencyCheckJobTemplate struct {
+	Parameters ConsistencyCheckParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// ConsistencyCheckParameters defines model for ConsistencyCheckParameters.
+type ConsistencyCheckParameters struct {
+	// Deep Compare the contents of documents too where the versions agree.
+	Deep *bool `json:"deep,omitempty"`
+
+	// Only Check one side alone; without it both.
+	Only *string `json:"only,omitempty"`
+
+	// Repair Mend the search index; the audit trail is a record and stays as it is.
+	Repair *bool `json:"repair,omitempty"`
+}
+
 // Email Compared without regard to case.
 //
 // Examples: ada@example.com
 type Email = string
+
+// Enrich Whether the pages at the sources of new items are fetched: their text is found by search, and fills a title that is empty.
+type Enrich = bool
+
+// EnrichJobCreate Fetches the pages at items' sources: their text for search, and a title for items that have none.
+type EnrichJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts  `json:"max_attempts,omitempty"`
+	Parameters  EnrichParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// EnrichJobTemplate Fetches the pages at items' sources: their text for search, and a title for items that have none.
+type EnrichJobTemplate struct {
+	Parameters EnrichParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// EnrichParameters defines model for EnrichParameters.
+type EnrichParameters struct {
+	// CollectionID The collection whose items' sources are fetched.
+	CollectionID openapi_types.UUID `json:"collection_id"`
+
+	// ItemIds Only these items of the collection; the others are left out.
+	ItemIds *[]openapi_types.UUID `json:"item_ids,omitempty"`
+
+	// Pending Only pages that wait to be fetched, such as those of new items where the collection asks for it: what the platform itself queues.
+	Pending *bool `json:"pending,omitempty"`
+
+	// Refresh Fetch pages again that were fetched before.
+	Refresh *bool `json:"refresh,omitempty"`
+}
+
+// ExportJobCreate Writes all items of a collection to a file in the object store.
+type ExportJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts  `json:"max_attempts,omitempty"`
+	Parameters  ExportParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// ExportJobTemplate Writes all items of a collection to a file in the object store.
+type ExportJobTemplate struct {
+	Parameters ExportParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// ExportParameters defines model for ExportParameters.
+type ExportParameters struct {
+	// CollectionID The collection whose items are exported.
+	CollectionID openapi_types.UUID `json:"collection_id"`
+
+	// Format Lines of NDJSON, or a zip of Markdown files with YAML front matter. Without it the path says which: markdown when it ends with .zip, else ndjson.
+	Format *string `json:"format,omitempty"`
+
+	// Path The file in the object store, in exports/ and the collection's id; platform admins can name any. Without it the file is named after the job.
+	Path *string `json:"path,omitempty"`
+}
 
 // FieldError One thing that is wrong with a request.
 type FieldError struct {
@@ -379,6 +561,47 @@ type ImportError struct {
 
 	// Source The line, as `line 3`, or the name of the file in the zip.
 	Source string `json:"source"`
+}
+
+// ImportJobCreate Brings items from a file in the object store into a collection.
+type ImportJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts  `json:"max_attempts,omitempty"`
+	Parameters  ImportParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// ImportJobTemplate Brings items from a file in the object store into a collection.
+type ImportJobTemplate struct {
+	Parameters ImportParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// ImportParameters defines model for ImportParameters.
+type ImportParameters struct {
+	// CollectionID The collection that the items come into.
+	CollectionID openapi_types.UUID `json:"collection_id"`
+
+	// DryRun Only says what an import would do.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Format Lines of NDJSON, or a zip of Markdown files. Without it the path says which: markdown when it ends with .zip, else ndjson.
+	Format *string `json:"format,omitempty"`
+
+	// OnError What becomes of items that are not right: skip leaves them out and tells of them in the result; fail looks through the whole file first, and imports nothing when there is one.
+	OnError *string `json:"on_error,omitempty"`
+
+	// Path The file in the object store, in imports/ and the collection's id, as an upload answers it; platform admins can name any.
+	Path string `json:"path"`
 }
 
 // ImportResult Examples: {"created":2,"errors":[{"message":"is required","pointer":"/title","source":"line 3"}],"existing":1,"failed":1,"skipped":0}
@@ -406,7 +629,12 @@ type Item struct {
 	Content   string             `json:"content"`
 	CreatedAt time.Time          `json:"created_at"`
 	CreatedBy openapi_types.UUID `json:"created_by"`
-	ID        openapi_types.UUID `json:"id"`
+
+	// Extract What is known of the page at `source_url`, once it was asked for. `fetched_at`, `error` and `pending` change without a new version.
+	//
+	// Examples: {"canonical_url":"https://example.com/note-g","excerpt":"How the engine weaves algebraic patterns.","fetched_at":"2026-01-22T10:00:04Z","language":"en","pending":false,"word_count":812}
+	Extract *ItemExtract       `json:"extract,omitempty"`
+	ID      openapi_types.UUID `json:"id"`
 
 	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
@@ -444,7 +672,64 @@ type ItemCreate struct {
 	// SourceURL Examples: https://example.com/note-g
 	SourceURL *string `json:"source_url,omitempty"`
 	Tags      *Tags   `json:"tags,omitempty"`
-	Title     string  `json:"title"`
+
+	// Title May be empty where there is a `source_url`: the title of its page takes its place when that is fetched.
+	Title string `json:"title"`
+}
+
+// ItemExtract What is known of the page at `source_url`, once it was asked for. `fetched_at`, `error` and `pending` change without a new version.
+//
+// Examples: {"canonical_url":"https://example.com/note-g","excerpt":"How the engine weaves algebraic patterns.","fetched_at":"2026-01-22T10:00:04Z","language":"en","pending":false,"word_count":812}
+type ItemExtract struct {
+	// CanonicalURL The page's address as it says itself.
+	CanonicalURL *string `json:"canonical_url,omitempty"`
+
+	// Error Why the page could not be had then, such as `http_404`, `robots` or `blocked_address`; the rest is of the last time that it could.
+	Error *string `json:"error,omitempty"`
+
+	// Excerpt Plain text.
+	Excerpt *string `json:"excerpt,omitempty"`
+
+	// FetchedAt When the server was asked last.
+	FetchedAt *time.Time `json:"fetched_at,omitempty"`
+
+	// Language A BCP 47 tag, such as `en` or `pt-BR`.
+	Language *string `json:"language,omitempty"`
+
+	// Pending Whether the page is going to be fetched, for the first time or again.
+	Pending   bool `json:"pending"`
+	WordCount *int `json:"word_count,omitempty"`
+}
+
+// ItemExtractDetail defines model for ItemExtractDetail.
+type ItemExtractDetail struct {
+	// CanonicalURL The page's address as it says itself.
+	CanonicalURL *string `json:"canonical_url,omitempty"`
+
+	// Error Why the page could not be had then, such as `http_404`, `robots` or `blocked_address`; the rest is of the last time that it could.
+	Error        *string `json:"error,omitempty"`
+	ErrorMessage *string `json:"error_message,omitempty"`
+
+	// Excerpt Plain text.
+	Excerpt *string `json:"excerpt,omitempty"`
+
+	// FetchedAt When the server was asked last.
+	FetchedAt *time.Time         `json:"fetched_at,omitempty"`
+	ItemID    openapi_types.UUID `json:"item_id"`
+
+	// Language A BCP 47 tag, such as `en` or `pt-BR`.
+	Language *string `json:"language,omitempty"`
+
+	// Pending Whether the page is going to be fetched, for the first time or again.
+	Pending  bool    `json:"pending"`
+	SiteName *string `json:"site_name,omitempty"`
+
+	// Text Plain text, paragraphs separated by empty lines; at most 256 KiB. Not the item's content: somebody else wrote it.
+	Text string `json:"text"`
+
+	// Title The page's own.
+	Title     *string `json:"title,omitempty"`
+	WordCount *int    `json:"word_count,omitempty"`
 }
 
 // ItemList defines model for ItemList.
@@ -494,34 +779,100 @@ type ItemSummary struct {
 	Version     int64              `json:"version"`
 }
 
-// Job Examples: {"attempts":1,"created_at":"2026-01-22T10:00:00Z","error":null,"finished_at":null,"id":"01a1f0c2-bf52-707e-b16d-92ce8fa05105","max_attempts":5,"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"progress":{"done":2,"total":3},"started_at":"2026-01-22T10:00:00Z","state":"RUNNING","type":"reindex"}
+// Job Examples: {"attempts":1,"cancel_requested":false,"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","error":null,"finished_at":null,"history":[],"id":"01a1f0c2-bf52-707e-b16d-92ce8fa05105","links":{"cancel":"/v1/jobs/01a1f0c2-bf52-707e-b16d-92ce8fa05105/cancel","events":"/v1/jobs/01a1f0c2-bf52-707e-b16d-92ce8fa05105/events","file":null,"pause":"/v1/jobs/01a1f0c2-bf52-707e-b16d-92ce8fa05105/pause","resume":null,"retry":null,"self":"/v1/jobs/01a1f0c2-bf52-707e-b16d-92ce8fa05105"},"max_attempts":5,"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"paused":false,"priority":0,"progress":{"done":2,"message":null,"total":3},"result":null,"run_at":"2026-01-22T10:00:00Z","started_at":"2026-01-22T10:00:00Z","state":"RUNNING","type":"reindex","updated_at":"2026-01-22T10:00:01Z","version":3}
 type Job struct {
-	Attempts    int                `json:"attempts"`
-	CreatedAt   time.Time          `json:"created_at"`
-	Error       *JobError          `json:"error"`
-	FinishedAt  *time.Time         `json:"finished_at"`
-	ID          openapi_types.UUID `json:"id"`
-	MaxAttempts int                `json:"max_attempts"`
-	Parameters  JobParameters      `json:"parameters"`
-	Progress    JobProgress        `json:"progress"`
-	StartedAt   *time.Time         `json:"started_at"`
-	State       JobState           `json:"state"`
+	// Attempts How often it was started, not counting those that a worker handed back.
+	Attempts        int  `json:"attempts"`
+	CancelRequested bool `json:"cancel_requested"`
 
-	// Type A `JobType`, or `purge`, which follows the deletion of a collection and which only platform admins see.
-	Type string `json:"type"`
+	// CollectionID `null` where it is about all of Atlas.
+	CollectionID *openapi_types.UUID `json:"collection_id"`
+	CreatedAt    time.Time           `json:"created_at"`
+
+	// CreatedBy `null` where Atlas itself queued it.
+	CreatedBy  *openapi_types.UUID `json:"created_by"`
+	Error      *JobError           `json:"error"`
+	FinishedAt *time.Time          `json:"finished_at"`
+
+	// History The last attempts that ended, oldest first. Lists leave it out.
+	History *[]JobAttempt      `json:"history,omitempty"`
+	ID      openapi_types.UUID `json:"id"`
+
+	// Links What can be asked for next. null is what the job's state rules out.
+	Links       JobLinks `json:"links"`
+	MaxAttempts int      `json:"max_attempts"`
+
+	// Parameters As the job was queued with them; which there are depends on its type.
+	Parameters JobParameters `json:"parameters"`
+
+	// Paused It waits until it is resumed. A job that is RUNNING all the same has been asked to stop.
+	Paused   bool        `json:"paused"`
+	Priority int         `json:"priority"`
+	Progress JobProgress `json:"progress"`
+
+	// Result What came of it; which fields there are depends on its type. Some types have one beside an error too.
+	Result *json.RawMessage `json:"result"`
+
+	// RunAt It does not start before this time.
+	RunAt     time.Time  `json:"run_at"`
+	StartedAt *time.Time `json:"started_at"`
+	State     JobState   `json:"state"`
+
+	// Type What a job does:
+	//
+	// - `audit_verify`: Proves that no row of the audit trail was changed, removed or inserted.
+	// - `consistency_check`: Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+	// - `enrich`: Fetches the pages at items' sources: their text for search, and a title for items that have none.
+	// - `export`: Writes all items of a collection to a file in the object store.
+	// - `import`: Brings items from a file in the object store into a collection.
+	// - `purge`: Deletes the items of a deleted collection; the platform queues it.
+	// - `reindex`: Rebuilds the search index without a pause, or sends the items of a collection to it again.
+	Type      JobType   `json:"type"`
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Higher with each change.
+	Version int64 `json:"version"`
 }
 
-// JobCreate Examples: {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"reindex"}
-type JobCreate struct {
-	Parameters ReindexParameters `json:"parameters"`
+// JobAttempt defines model for JobAttempt.
+type JobAttempt struct {
+	Attempt    int        `json:"attempt"`
+	Error      *JobError  `json:"error"`
+	FinishedAt *time.Time `json:"finished_at"`
 
-	// Type `reindex` sends the items of one collection to search again.
-	Type JobType `json:"type"`
+	// Outcome `succeeded`, `retried`, `failed`, `cancelled`, `lease_lost` or `handed_back`: by a worker that was about to stop, for a pause, or because the job has to wait, as its error says; waits in a row are one entry, from the start of the first to the end of the last.
+	Outcome   string     `json:"outcome"`
+	StartedAt *time.Time `json:"started_at"`
+
+	// Worker Who ran it; for platform admins.
+	Worker *string `json:"worker,omitempty"`
+}
+
+// JobCreate Examples: {"parameters":{},"type":"audit_verify"}, {"parameters":{},"type":"consistency_check"}, {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"enrich"}, {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"export"}, {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","path":"imports/01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02/items.ndjson"},"type":"import"}, {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"reindex"}
+type JobCreate struct {
+	union json.RawMessage
 }
 
 // JobError defines model for JobError.
 type JobError struct {
+	// Code Stable, for programs: `failed` unless there is a better one.
+	Code string `json:"code"`
+
+	// Message For people. Only platform admins see that of an error without a code of its own.
 	Message string `json:"message"`
+}
+
+// JobLinks What can be asked for next. null is what the job's state rules out.
+type JobLinks struct {
+	Cancel *string `json:"cancel"`
+	Events *string `json:"events"`
+
+	// File The file that an export made.
+	File   *string `json:"file"`
+	Pause  *string `json:"pause"`
+	Resume *string `json:"resume"`
+	Retry  *string `json:"retry"`
+	Self   string  `json:"self"`
 }
 
 // JobList defines model for JobList.
@@ -530,21 +881,46 @@ type JobList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// JobParameters defines model for JobParameters.
-type JobParameters struct {
-	CollectionID *openapi_types.UUID `json:"collection_id,omitempty"`
-}
+// JobMaxAttempts How often the job is tried. It depends on the type unless said here.
+type JobMaxAttempts = int
+
+// JobParameters As the job was queued with them; which there are depends on its type.
+type JobParameters = json.RawMessage
+
+// JobPriority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+type JobPriority = int
 
 // JobProgress defines model for JobProgress.
 type JobProgress struct {
-	Done  int64 `json:"done"`
+	Done int64 `json:"done"`
+
+	// Message What it is doing, in words.
+	Message *string `json:"message"`
+
+	// Total As far as it is known by now; 0 while it isn't.
 	Total int64 `json:"total"`
 }
+
+// JobRunAt Not before this time. Absent or past means at once; at most 366 days away.
+type JobRunAt = time.Time
 
 // JobState defines model for JobState.
 type JobState string
 
-// JobType `reindex` sends the items of one collection to search again.
+// JobTemplate defines model for JobTemplate.
+type JobTemplate struct {
+	union json.RawMessage
+}
+
+// JobType What a job does:
+//
+// - `audit_verify`: Proves that no row of the audit trail was changed, removed or inserted.
+// - `consistency_check`: Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+// - `enrich`: Fetches the pages at items' sources: their text for search, and a title for items that have none.
+// - `export`: Writes all items of a collection to a file in the object store.
+// - `import`: Brings items from a file in the object store into a collection.
+// - `purge`: Deletes the items of a deleted collection; the platform queues it.
+// - `reindex`: Rebuilds the search index without a pause, or sends the items of a collection to it again.
 type JobType string
 
 // Key An Ed25519 key as RFC 8037 has it.
@@ -646,7 +1022,9 @@ type PortableItem struct {
 	Metadata  *Metadata `json:"metadata,omitempty"`
 	SourceURL *string   `json:"source_url,omitempty"`
 	Tags      *Tags     `json:"tags,omitempty"`
-	Title     string    `json:"title"`
+
+	// Title May be empty where there is a `source_url`.
+	Title string `json:"title"`
 
 	// UpdatedAt In an import: neither in the future nor before created_at, which it is when it is absent.
 	UpdatedAt *time.Time `json:"updated_at,omitempty"`
@@ -687,9 +1065,33 @@ type RegisterRequest struct {
 	Password string `json:"password"`
 }
 
+// ReindexJobCreate Rebuilds the search index without a pause, or sends the items of a collection to it again.
+type ReindexJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts   `json:"max_attempts,omitempty"`
+	Parameters  ReindexParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// ReindexJobTemplate Rebuilds the search index without a pause, or sends the items of a collection to it again.
+type ReindexJobTemplate struct {
+	Parameters ReindexParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
 // ReindexParameters defines model for ReindexParameters.
 type ReindexParameters struct {
-	CollectionID openapi_types.UUID `json:"collection_id"`
+	// CollectionID The collection whose items are sent to the index again; without it the whole index is rebuilt beside the one that is searched.
+	CollectionID *openapi_types.UUID `json:"collection_id,omitempty"`
 }
 
 // Revision Examples: {"changed_at":"2026-01-22T10:05:00Z","changed_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","changed_fields":["tags"],"version":2}
@@ -730,6 +1132,95 @@ type RevisionList struct {
 // Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 type Role string
 
+// Schedule Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","cron":"30 3 * * *","error":null,"id":"01a1f0c2-c1d4-7a3e-8b5f-1d2c3b4a5906","job":{"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"priority":0,"type":"reindex"},"last_job_id":null,"last_run_at":null,"name":"nightly-reindex","next_run_at":"2026-01-23T02:30:00Z","suspended":false,"time_zone":"Europe/Zurich","updated_at":"2026-01-22T10:00:00Z"}
+type Schedule struct {
+	// CollectionID `null` where its jobs are about all of Atlas.
+	CollectionID *openapi_types.UUID `json:"collection_id"`
+	CreatedAt    time.Time           `json:"created_at"`
+
+	// CreatedBy `null` where Atlas itself made it.
+	CreatedBy *openapi_types.UUID `json:"created_by"`
+	Cron      string              `json:"cron"`
+
+	// Error Why it stopped.
+	Error *string            `json:"error"`
+	ID    openapi_types.UUID `json:"id"`
+	Job   ScheduledJob       `json:"job"`
+
+	// LastJobID The job that was queued last, which may be gone.
+	LastJobID *openapi_types.UUID `json:"last_job_id"`
+
+	// LastRunAt The tick that was fired last.
+	LastRunAt *time.Time `json:"last_run_at"`
+	Name      string     `json:"name"`
+
+	// NextRunAt `null` while it is suspended, or where `error` says why.
+	NextRunAt *time.Time `json:"next_run_at"`
+	Suspended bool       `json:"suspended"`
+	TimeZone  string     `json:"time_zone"`
+	UpdatedAt time.Time  `json:"updated_at"`
+}
+
+// ScheduleCreate Examples: {"cron":"30 3 * * *","job":{"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"reindex"},"name":"nightly-reindex","time_zone":"Europe/Zurich"}
+type ScheduleCreate struct {
+	// Cron Minute, hour, day of the month, month, day of the week: `30 3 * * *`.
+	Cron ScheduleCron `json:"cron"`
+	Job  JobTemplate  `json:"job"`
+
+	// Name There is one of a name in all of Atlas.
+	Name      ScheduleName `json:"name"`
+	Suspended *bool        `json:"suspended,omitempty"`
+
+	// TimeZone An IANA name; UTC unless said otherwise. A time that clocks skip counts as the one after the gap; one that comes twice, once.
+	TimeZone *ScheduleZone `json:"time_zone,omitempty"`
+}
+
+// ScheduleCron Minute, hour, day of the month, month, day of the week: `30 3 * * *`.
+type ScheduleCron = string
+
+// ScheduleList defines model for ScheduleList.
+type ScheduleList struct {
+	Items      []Schedule `json:"items"`
+	NextCursor *string    `json:"next_cursor"`
+}
+
+// ScheduleName There is one of a name in all of Atlas.
+type ScheduleName = string
+
+// SchedulePatch Examples: {"suspended":true}
+type SchedulePatch struct {
+	// Cron Minute, hour, day of the month, month, day of the week: `30 3 * * *`.
+	Cron *ScheduleCron `json:"cron,omitempty"`
+
+	// Name There is one of a name in all of Atlas.
+	Name      *ScheduleName `json:"name,omitempty"`
+	Suspended *bool         `json:"suspended,omitempty"`
+
+	// TimeZone An IANA name; UTC unless said otherwise. A time that clocks skip counts as the one after the gap; one that comes twice, once.
+	TimeZone *ScheduleZone `json:"time_zone,omitempty"`
+}
+
+// ScheduleZone An IANA name; UTC unless said otherwise. A time that clocks skip counts as the one after the gap; one that comes twice, once.
+type ScheduleZone = string
+
+// ScheduledJob defines model for ScheduledJob.
+type ScheduledJob struct {
+	// Parameters As the job was queued with them; which there are depends on its type.
+	Parameters JobParameters `json:"parameters"`
+	Priority   int           `json:"priority"`
+
+	// Type What a job does:
+	//
+	// - `audit_verify`: Proves that no row of the audit trail was changed, removed or inserted.
+	// - `consistency_check`: Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+	// - `enrich`: Fetches the pages at items' sources: their text for search, and a title for items that have none.
+	// - `export`: Writes all items of a collection to a file in the object store.
+	// - `import`: Brings items from a file in the object store into a collection.
+	// - `purge`: Deletes the items of a deleted collection; the platform queues it.
+	// - `reindex`: Rebuilds the search index without a pause, or sends the items of a collection to it again.
+	Type JobType `json:"type"`
+}
+
 // SearchFacets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
 type SearchFacets struct {
 	Collections *[]CollectionFacet `json:"collections,omitempty"`
@@ -739,7 +1230,10 @@ type SearchFacets struct {
 // SearchHit Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","my_role":"owner","score":4.2,"search_state":"indexed","snippet":"The engine weaves \u003cmark\u003ealgebraic\u003c/mark\u003e \u003cmark\u003epatterns\u003c/mark\u003e.","tags":["history"],"title":"Note G","updated_at":"2026-01-22T10:05:00Z","version":2}
 type SearchHit struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
-	ID           openapi_types.UUID `json:"id"`
+
+	// ExtractSnippet The same of the page at the item's source, where something was found there.
+	ExtractSnippet *string            `json:"extract_snippet,omitempty"`
+	ID             openapi_types.UUID `json:"id"`
 
 	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 	MyRole Role    `json:"my_role"`
@@ -873,6 +1367,14 @@ type TrashedItem struct {
 	Version     int64     `json:"version"`
 }
 
+// UploadedFile Examples: {"bytes":1833,"path":"imports/01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02/01a1f0c2-c163-7281-a27e-a3df9f5b6216.ndjson"}
+type UploadedFile struct {
+	Bytes int64 `json:"bytes"`
+
+	// Path What the parameters of a job of type `import` name.
+	Path string `json:"path"`
+}
+
 // User Examples: {"created_at":"2026-01-22T10:00:00Z","display_name":"Ada","email":"ada@example.com","id":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","is_admin":false}
 type User struct {
 	CreatedAt   time.Time          `json:"created_at"`
@@ -983,6 +1485,15 @@ type UpdateCollectionParams struct {
 	// IfMatch Do it only while it has one of these ETags (412 otherwise).
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
+
+// UploadFileParams defines parameters for UploadFile.
+type UploadFileParams struct {
+	// Format Lines of NDJSON, or a zip of Markdown files. The path says which, and the job need not.
+	Format *UploadFileParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// UploadFileParamsFormat defines parameters for UploadFile.
+type UploadFileParamsFormat string
 
 // ListMembersParams defines parameters for ListMembers.
 type ListMembersParams struct {
@@ -1121,6 +1632,21 @@ type ListJobsParams struct {
 	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
+	// Type Only jobs of this type. May be repeated, for jobs of any of them.
+	Type *[]JobType `form:"type,omitempty" json:"type,omitempty"`
+
+	// State Only jobs in this state. May be repeated, for jobs in any of them.
+	State *[]JobState `form:"state,omitempty" json:"state,omitempty"`
+
+	// CreatedAfter Only jobs that were queued at this time or later.
+	CreatedAfter *time.Time `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore Only jobs that were queued before this time.
+	CreatedBefore *time.Time `form:"created_before,omitempty" json:"created_before,omitempty"`
+
+	// IdempotencyKey Only the job that the caller queued with this Idempotency-Key.
+	IdempotencyKey *string `form:"idempotency_key,omitempty" json:"idempotency_key,omitempty"`
+
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -1130,8 +1656,68 @@ type ListJobsParams struct {
 
 // CreateJobParams defines parameters for CreateJob.
 type CreateJobParams struct {
-	// IdempotencyKey The same caller's same key answers with the same job. With another body it is refused (422).
+	// IdempotencyKey The same caller's same key answers with the same job, however long ago that was. With another body it is refused (422).
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// GetJobParams defines parameters for GetJob.
+type GetJobParams struct {
+	// IfNoneMatch Answers 304 when it still has one of these ETags.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// WatchJobParams defines parameters for WatchJob.
+type WatchJobParams struct {
+	// LastEventID The `id` of the last event that the caller has had. The stream goes on with what is newer.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
+}
+
+// GetJobFileParams defines parameters for GetJobFile.
+type GetJobFileParams struct {
+	// IfNoneMatch Answers 304 when it still has one of these ETags.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// Range A part of the file, `bytes=0-1023`, `bytes=1024-` or `bytes=-1024`. Anything else is answered with the whole file.
+	Range *string `json:"Range,omitempty"`
+
+	// IfRange The ETag of the file that the part is wanted of; of another one, everything is sent.
+	IfRange *string `json:"If-Range,omitempty"`
+}
+
+// RetryJobParams defines parameters for RetryJob.
+type RetryJobParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListSchedulesParams defines parameters for ListSchedules.
+type ListSchedulesParams struct {
+	// CollectionID Only what belongs to this collection.
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
+	// Limit The size of a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateScheduleParams defines parameters for CreateSchedule.
+type CreateScheduleParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteScheduleParams defines parameters for DeleteSchedule.
+type DeleteScheduleParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateScheduleParams defines parameters for UpdateSchedule.
+type UpdateScheduleParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // SearchParams defines parameters for Search.
@@ -1286,6 +1872,15 @@ type CreateJobJSONRequestBody = JobCreate
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
 type ChangePasswordJSONRequestBody = PasswordChange
 
+// CreateScheduleJSONRequestBody defines body for CreateSchedule for application/json ContentType.
+type CreateScheduleJSONRequestBody = ScheduleCreate
+
+// UpdateScheduleJSONRequestBody defines body for UpdateSchedule for application/json ContentType.
+type UpdateScheduleJSONRequestBody = SchedulePatch
+
+// UpdateScheduleApplicationMergePatchPlusJSONRequestBody defines body for UpdateSchedule for application/merge-patch+json ContentType.
+type UpdateScheduleApplicationMergePatchPlusJSONRequestBody = SchedulePatch
+
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = APITokenCreate
 
@@ -1431,6 +2026,496 @@ func (t BulkOperation) MarshalJSON() ([]byte, error) {
 }
 
 func (t *BulkOperation) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsAuditVerifyJobCreate returns the union data inside the JobCreate as a AuditVerifyJobCreate
+func (t JobCreate) AsAuditVerifyJobCreate() (AuditVerifyJobCreate, error) {
+	var body AuditVerifyJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromAuditVerifyJobCreate overwrites any union data inside the JobCreate as the provided AuditVerifyJobCreate
+func (t *JobCreate) FromAuditVerifyJobCreate(v AuditVerifyJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"audit_verify"}`))
+	t.union = b
+	return err
+}
+
+// MergeAuditVerifyJobCreate performs a merge with any union data inside the JobCreate, using the provided AuditVerifyJobCreate
+func (t *JobCreate) MergeAuditVerifyJobCreate(v AuditVerifyJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"audit_verify"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsConsistencyCheckJobCreate returns the union data inside the JobCreate as a ConsistencyCheckJobCreate
+func (t JobCreate) AsConsistencyCheckJobCreate() (ConsistencyCheckJobCreate, error) {
+	var body ConsistencyCheckJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromConsistencyCheckJobCreate overwrites any union data inside the JobCreate as the provided ConsistencyCheckJobCreate
+func (t *JobCreate) FromConsistencyCheckJobCreate(v ConsistencyCheckJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"consistency_check"}`))
+	t.union = b
+	return err
+}
+
+// MergeConsistencyCheckJobCreate performs a merge with any union data inside the JobCreate, using the provided ConsistencyCheckJobCreate
+func (t *JobCreate) MergeConsistencyCheckJobCreate(v ConsistencyCheckJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"consistency_check"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsEnrichJobCreate returns the union data inside the JobCreate as a EnrichJobCreate
+func (t JobCreate) AsEnrichJobCreate() (EnrichJobCreate, error) {
+	var body EnrichJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromEnrichJobCreate overwrites any union data inside the JobCreate as the provided EnrichJobCreate
+func (t *JobCreate) FromEnrichJobCreate(v EnrichJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"enrich"}`))
+	t.union = b
+	return err
+}
+
+// MergeEnrichJobCreate performs a merge with any union data inside the JobCreate, using the provided EnrichJobCreate
+func (t *JobCreate) MergeEnrichJobCreate(v EnrichJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"enrich"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsExportJobCreate returns the union data inside the JobCreate as a ExportJobCreate
+func (t JobCreate) AsExportJobCreate() (ExportJobCreate, error) {
+	var body ExportJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromExportJobCreate overwrites any union data inside the JobCreate as the provided ExportJobCreate
+func (t *JobCreate) FromExportJobCreate(v ExportJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"export"}`))
+	t.union = b
+	return err
+}
+
+// MergeExportJobCreate performs a merge with any union data inside the JobCreate, using the provided ExportJobCreate
+func (t *JobCreate) MergeExportJobCreate(v ExportJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"export"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportJobCreate returns the union data inside the JobCreate as a ImportJobCreate
+func (t JobCreate) AsImportJobCreate() (ImportJobCreate, error) {
+	var body ImportJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportJobCreate overwrites any union data inside the JobCreate as the provided ImportJobCreate
+func (t *JobCreate) FromImportJobCreate(v ImportJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"import"}`))
+	t.union = b
+	return err
+}
+
+// MergeImportJobCreate performs a merge with any union data inside the JobCreate, using the provided ImportJobCreate
+func (t *JobCreate) MergeImportJobCreate(v ImportJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"import"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsReindexJobCreate returns the union data inside the JobCreate as a ReindexJobCreate
+func (t JobCreate) AsReindexJobCreate() (ReindexJobCreate, error) {
+	var body ReindexJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromReindexJobCreate overwrites any union data inside the JobCreate as the provided ReindexJobCreate
+func (t *JobCreate) FromReindexJobCreate(v ReindexJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"reindex"}`))
+	t.union = b
+	return err
+}
+
+// MergeReindexJobCreate performs a merge with any union data inside the JobCreate, using the provided ReindexJobCreate
+func (t *JobCreate) MergeReindexJobCreate(v ReindexJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"reindex"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t JobCreate) Discriminator() (string, error) {
+	var discriminator struct {
+		Discriminator string `json:"type"`
+	}
+	err := json.Unmarshal(t.union, &discriminator)
+	return discriminator.Discriminator, err
+}
+
+func (t JobCreate) ValueByDiscriminator() (interface{}, error) {
+	discriminator, err := t.Discriminator()
+	if err != nil {
+		return nil, err
+	}
+	switch discriminator {
+	case "audit_verify":
+		return t.AsAuditVerifyJobCreate()
+	case "consistency_check":
+		return t.AsConsistencyCheckJobCreate()
+	case "enrich":
+		return t.AsEnrichJobCreate()
+	case "export":
+		return t.AsExportJobCreate()
+	case "import":
+		return t.AsImportJobCreate()
+	case "reindex":
+		return t.AsReindexJobCreate()
+	default:
+		return nil, errors.New("unknown discriminator value: " + discriminator)
+	}
+}
+
+func (t JobCreate) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *JobCreate) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsAuditVerifyJobTemplate returns the union data inside the JobTemplate as a AuditVerifyJobTemplate
+func (t JobTemplate) AsAuditVerifyJobTemplate() (AuditVerifyJobTemplate, error) {
+	var body AuditVerifyJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromAuditVerifyJobTemplate overwrites any union data inside the JobTemplate as the provided AuditVerifyJobTemplate
+func (t *JobTemplate) FromAuditVerifyJobTemplate(v AuditVerifyJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"audit_verify"}`))
+	t.union = b
+	return err
+}
+
+// MergeAuditVerifyJobTemplate performs a merge with any union data inside the JobTemplate, using the provided AuditVerifyJobTemplate
+func (t *JobTemplate) MergeAuditVerifyJobTemplate(v AuditVerifyJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"audit_verify"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsConsistencyCheckJobTemplate returns the union data inside the JobTemplate as a ConsistencyCheckJobTemplate
+func (t JobTemplate) AsConsistencyCheckJobTemplate() (ConsistencyCheckJobTemplate, error) {
+	var body ConsistencyCheckJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromConsistencyCheckJobTemplate overwrites any union data inside the JobTemplate as the provided ConsistencyCheckJobTemplate
+func (t *JobTemplate) FromConsistencyCheckJobTemplate(v ConsistencyCheckJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"consistency_check"}`))
+	t.union = b
+	return err
+}
+
+// MergeConsistencyCheckJobTemplate performs a merge with any union data inside the JobTemplate, using the provided ConsistencyCheckJobTemplate
+func (t *JobTemplate) MergeConsistencyCheckJobTemplate(v ConsistencyCheckJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"consistency_check"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsEnrichJobTemplate returns the union data inside the JobTemplate as a EnrichJobTemplate
+func (t JobTemplate) AsEnrichJobTemplate() (EnrichJobTemplate, error) {
+	var body EnrichJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromEnrichJobTemplate overwrites any union data inside the JobTemplate as the provided EnrichJobTemplate
+func (t *JobTemplate) FromEnrichJobTemplate(v EnrichJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"enrich"}`))
+	t.union = b
+	return err
+}
+
+// MergeEnrichJobTemplate performs a merge with any union data inside the JobTemplate, using the provided EnrichJobTemplate
+func (t *JobTemplate) MergeEnrichJobTemplate(v EnrichJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"enrich"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsExportJobTemplate returns the union data inside the JobTemplate as a ExportJobTemplate
+func (t JobTemplate) AsExportJobTemplate() (ExportJobTemplate, error) {
+	var body ExportJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromExportJobTemplate overwrites any union data inside the JobTemplate as the provided ExportJobTemplate
+func (t *JobTemplate) FromExportJobTemplate(v ExportJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"export"}`))
+	t.union = b
+	return err
+}
+
+// MergeExportJobTemplate performs a merge with any union data inside the JobTemplate, using the provided ExportJobTemplate
+func (t *JobTemplate) MergeExportJobTemplate(v ExportJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"export"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportJobTemplate returns the union data inside the JobTemplate as a ImportJobTemplate
+func (t JobTemplate) AsImportJobTemplate() (ImportJobTemplate, error) {
+	var body ImportJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportJobTemplate overwrites any union data inside the JobTemplate as the provided ImportJobTemplate
+func (t *JobTemplate) FromImportJobTemplate(v ImportJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"import"}`))
+	t.union = b
+	return err
+}
+
+// MergeImportJobTemplate performs a merge with any union data inside the JobTemplate, using the provided ImportJobTemplate
+func (t *JobTemplate) MergeImportJobTemplate(v ImportJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"import"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsReindexJobTemplate returns the union data inside the JobTemplate as a ReindexJobTemplate
+func (t JobTemplate) AsReindexJobTemplate() (ReindexJobTemplate, error) {
+	var body ReindexJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromReindexJobTemplate overwrites any union data inside the JobTemplate as the provided ReindexJobTemplate
+func (t *JobTemplate) FromReindexJobTemplate(v ReindexJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"reindex"}`))
+	t.union = b
+	return err
+}
+
+// MergeReindexJobTemplate performs a merge with any union data inside the JobTemplate, using the provided ReindexJobTemplate
+func (t *JobTemplate) MergeReindexJobTemplate(v ReindexJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"reindex"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t JobTemplate) Discriminator() (string, error) {
+	var discriminator struct {
+		Discriminator string `json:"type"`
+	}
+	err := json.Unmarshal(t.union, &discriminator)
+	return discriminator.Discriminator, err
+}
+
+func (t JobTemplate) ValueByDiscriminator() (interface{}, error) {
+	discriminator, err := t.Discriminator()
+	if err != nil {
+		return nil, err
+	}
+	switch discriminator {
+	case "audit_verify":
+		return t.AsAuditVerifyJobTemplate()
+	case "consistency_check":
+		return t.AsConsistencyCheckJobTemplate()
+	case "enrich":
+		return t.AsEnrichJobTemplate()
+	case "export":
+		return t.AsExportJobTemplate()
+	case "import":
+		return t.AsImportJobTemplate()
+	case "reindex":
+		return t.AsReindexJobTemplate()
+	default:
+		return nil, errors.New("unknown discriminator value: " + discriminator)
+	}
+}
+
+func (t JobTemplate) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *JobTemplate) UnmarshalJSON(b []byte) error {
 	err := t.union.UnmarshalJSON(b)
 	return err
 }
@@ -1648,6 +2733,18 @@ type ClientInterface interface {
 	//
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
 	UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UploadFileWithBody Upload a file for a job of type import (editor, or platform admin)
+	//
+	// The body goes into the object store as it comes, up to 4 GiB, and is there whole or not at all. `path` is what the parameters of the job name. Nothing is
+	// looked at before the job does. Files go when they have been kept for as long as the operator wants, a week unless said otherwise.
+	//
+	// Without an object store this is refused (422), as jobs of the types `import` and `export` are.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/collections/{id}/files (the `UploadFile` operationId).
+	UploadFileWithBody(ctx context.Context, id ID, params *UploadFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// ExportNDJSON Export a collection's items as NDJSON (viewer)
 	//
@@ -1895,6 +2992,13 @@ type ClientInterface interface {
 	// Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
 	UpdateItemWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateItemParams, body UpdateItemApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
+	// GetItemExtract Get the text of the page at an item's source (viewer)
+	//
+	// 404 too when the page was never asked for.
+	//
+	// Corresponds with GET /v1/items/{id}/extract (the `GetItemExtract` operationId).
+	GetItemExtract(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
 	// RestoreItem Take an item out of the trash (editor)
 	//
 	// Refused (409) when another item of the collection has its `source_url` by now.
@@ -1930,7 +3034,7 @@ type ClientInterface interface {
 
 	// CreateJobWithBody Queue a job (editor, or platform admin)
 	//
-	// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
+	// Owners and editors of the collection that the parameters name may queue jobs for it; platform admins for every collection, and jobs that are about all of Atlas.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -1939,7 +3043,7 @@ type ClientInterface interface {
 
 	// CreateJob Queue a job (editor, or platform admin)
 	//
-	// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
+	// Owners and editors of the collection that the parameters name may queue jobs for it; platform admins for every collection, and jobs that are about all of Atlas.
 	//
 	// Takes a body of the `application/json` content type.
 	//
@@ -1948,8 +3052,61 @@ type ClientInterface interface {
 
 	// GetJob Get a job (editor, or platform admin)
 	//
+	// Whoever may queue a job for its collection sees it, whoever queued it.
+	//
 	// Corresponds with GET /v1/jobs/{id} (the `GetJob` operationId).
-	GetJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+	GetJob(ctx context.Context, id ID, params *GetJobParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CancelJob Cancel a job (editor, or platform admin)
+	//
+	// A job that waits is CANCELLED at once. One that runs is asked to stop, which takes it about a second: `cancel_requested` is true until then. One that is finished stays as it is, and `state` says how. To ask again is fine.
+	//
+	// Corresponds with POST /v1/jobs/{id}/cancel (the `CancelJob` operationId).
+	CancelJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// WatchJob Watch a job (editor, or platform admin)
+	//
+	// Server-sent events, about four a second at most; whatever happened in between is in the next one. The `data` of each is the job as `getJob` answers
+	// it, the `id` its version.
+	//
+	// - `state`: the first event, and whenever the state, the attempt, `paused` or `cancel_requested` has changed
+	// - `progress`: nothing but the progress has changed
+	// - `end`: the job is finished, and so is the stream
+	//
+	// Comments keep the connection alive. The stream also ends when the caller may not see the job any more, when this server is about to stop, and after
+	// 15 minutes: connect again, with the last `id` as `Last-Event-ID`, as browsers do on their own. A job that was finished by then answers 204.
+	//
+	// Corresponds with GET /v1/jobs/{id}/events (the `WatchJob` operationId).
+	WatchJob(ctx context.Context, id ID, params *WatchJobParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetJobFile Download the file that an export made (editor, or platform admin)
+	//
+	// As it was when the job SUCCEEDED: its result has the size and the SHA-256. Before that the answer is 409; when the job makes no file, or made none, 404; once the
+	// file was removed or replaced in the object store, 410. A download that breaks off can go on with `Range`. Rights are looked at again every few megabytes.
+	//
+	// Corresponds with GET /v1/jobs/{id}/file (the `GetJobFile` operationId).
+	GetJobFile(ctx context.Context, id ID, params *GetJobFileParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// PauseJob Pause a job (editor, or platform admin)
+	//
+	// It does not run until it is resumed. One that runs stops at its next checkpoint, which takes it about a second, and uses up no attempt. One that is finished stays as it is. To ask again is fine.
+	//
+	// Corresponds with POST /v1/jobs/{id}/pause (the `PauseJob` operationId).
+	PauseJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ResumeJob Resume a paused job (editor, or platform admin)
+	//
+	// It goes on from where it was. One that is not paused, or is finished, stays as it is.
+	//
+	// Corresponds with POST /v1/jobs/{id}/resume (the `ResumeJob` operationId).
+	ResumeJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// RetryJob Queue a job again (editor, or platform admin)
+	//
+	// Only one that is FAILED or CANCELLED (409 otherwise). It goes on from where it was, has all its attempts anew, and keeps its history.
+	//
+	// Corresponds with POST /v1/jobs/{id}/retry (the `RetryJob` operationId).
+	RetryJob(ctx context.Context, id ID, params *RetryJobParams, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// GetMe Get the caller's account
 	//
@@ -1973,6 +3130,72 @@ type ClientInterface interface {
 	//
 	// Corresponds with POST /v1/me/password (the `ChangePassword` operationId).
 	ChangePassword(ctx context.Context, body ChangePasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// ListSchedules List schedules by name (editor, or platform admin)
+	//
+	// Without `collection_id`, those of every collection that the caller owns or edits; for a platform admin, all schedules.
+	//
+	// Corresponds with GET /v1/schedules (the `ListSchedules` operationId).
+	ListSchedules(ctx context.Context, params *ListSchedulesParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateScheduleWithBody Queue a job again and again (editor, or platform admin)
+	//
+	// Whoever may queue a job may schedule it. At each tick one job is queued, however many workers there are; of ticks that were missed meanwhile, one.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with POST /v1/schedules (the `CreateSchedule` operationId).
+	CreateScheduleWithBody(ctx context.Context, params *CreateScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// CreateSchedule Queue a job again and again (editor, or platform admin)
+	//
+	// Whoever may queue a job may schedule it. At each tick one job is queued, however many workers there are; of ticks that were missed meanwhile, one.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with POST /v1/schedules (the `CreateSchedule` operationId).
+	CreateSchedule(ctx context.Context, params *CreateScheduleParams, body CreateScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// DeleteSchedule Delete a schedule (editor, or platform admin)
+	//
+	// The jobs that it has queued stay.
+	//
+	// Corresponds with DELETE /v1/schedules/{id} (the `DeleteSchedule` operationId).
+	DeleteSchedule(ctx context.Context, id ID, params *DeleteScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// GetSchedule Get a schedule (editor, or platform admin)
+	//
+	// Its ETag changes when somebody changes it, not with each tick.
+	//
+	// Corresponds with GET /v1/schedules/{id} (the `GetSchedule` operationId).
+	GetSchedule(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateScheduleWithBody Change a schedule, suspend it or let it go on (editor, or platform admin)
+	//
+	// What was not queued while it was suspended is not made up for.
+	//
+	// Takes any type of body and a specified content type.
+	//
+	// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+	UpdateScheduleWithBody(ctx context.Context, id ID, params *UpdateScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateSchedule Change a schedule, suspend it or let it go on (editor, or platform admin)
+	//
+	// What was not queued while it was suspended is not made up for.
+	//
+	// Takes a body of the `application/json` content type.
+	//
+	// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+	UpdateSchedule(ctx context.Context, id ID, params *UpdateScheduleParams, body UpdateScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
+
+	// UpdateScheduleWithApplicationMergePatchPlusJSONBody Change a schedule, suspend it or let it go on (editor, or platform admin)
+	//
+	// What was not queued while it was suspended is not made up for.
+	//
+	// Takes a body of the `application/merge-patch+json` content type.
+	//
+	// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+	UpdateScheduleWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateScheduleParams, body UpdateScheduleApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error)
 
 	// Search Search the caller's items
 	//
@@ -2392,6 +3615,28 @@ func (c *Client) UpdateCollection(ctx context.Context, id ID, params *UpdateColl
 // Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
 func (c *Client) UpdateCollectionWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewUpdateCollectionRequestWithApplicationMergePatchPlusJSONBody(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UploadFileWithBody Upload a file for a job of type import (editor, or platform admin)
+//
+// The body goes into the object store as it comes, up to 4 GiB, and is there whole or not at all. `path` is what the parameters of the job name. Nothing is
+// looked at before the job does. Files go when they have been kept for as long as the operator wants, a week unless said otherwise.
+//
+// Without an object store this is refused (422), as jobs of the types `import` and `export` are.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/collections/{id}/files (the `UploadFile` operationId).
+func (c *Client) UploadFileWithBody(ctx context.Context, id ID, params *UploadFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUploadFileRequestWithBody(c.Server, id, params, contentType, body)
 	if err != nil {
 		return nil, err
 	}
@@ -2948,6 +4193,23 @@ func (c *Client) UpdateItemWithApplicationMergePatchPlusJSONBody(ctx context.Con
 	return c.Client.Do(req)
 }
 
+// GetItemExtract Get the text of the page at an item's source (viewer)
+//
+// 404 too when the page was never asked for.
+//
+// Corresponds with GET /v1/items/{id}/extract (the `GetItemExtract` operationId).
+func (c *Client) GetItemExtract(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetItemExtractRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
 // RestoreItem Take an item out of the trash (editor)
 //
 // Refused (409) when another item of the collection has its `source_url` by now.
@@ -3033,7 +4295,7 @@ func (c *Client) ListJobs(ctx context.Context, params *ListJobsParams, reqEditor
 
 // CreateJobWithBody Queue a job (editor, or platform admin)
 //
-// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
+// Owners and editors of the collection that the parameters name may queue jobs for it; platform admins for every collection, and jobs that are about all of Atlas.
 //
 // Takes any type of body and a specified content type.
 //
@@ -3052,7 +4314,7 @@ func (c *Client) CreateJobWithBody(ctx context.Context, params *CreateJobParams,
 
 // CreateJob Queue a job (editor, or platform admin)
 //
-// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
+// Owners and editors of the collection that the parameters name may queue jobs for it; platform admins for every collection, and jobs that are about all of Atlas.
 //
 // Takes a body of the `application/json` content type.
 //
@@ -3071,9 +4333,122 @@ func (c *Client) CreateJob(ctx context.Context, params *CreateJobParams, body Cr
 
 // GetJob Get a job (editor, or platform admin)
 //
+// Whoever may queue a job for its collection sees it, whoever queued it.
+//
 // Corresponds with GET /v1/jobs/{id} (the `GetJob` operationId).
-func (c *Client) GetJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
-	req, err := NewGetJobRequest(c.Server, id)
+func (c *Client) GetJob(ctx context.Context, id ID, params *GetJobParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetJobRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CancelJob Cancel a job (editor, or platform admin)
+//
+// A job that waits is CANCELLED at once. One that runs is asked to stop, which takes it about a second: `cancel_requested` is true until then. One that is finished stays as it is, and `state` says how. To ask again is fine.
+//
+// Corresponds with POST /v1/jobs/{id}/cancel (the `CancelJob` operationId).
+func (c *Client) CancelJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCancelJobRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// WatchJob Watch a job (editor, or platform admin)
+//
+// Server-sent events, about four a second at most; whatever happened in between is in the next one. The `data` of each is the job as `getJob` answers
+// it, the `id` its version.
+//
+// - `state`: the first event, and whenever the state, the attempt, `paused` or `cancel_requested` has changed
+// - `progress`: nothing but the progress has changed
+// - `end`: the job is finished, and so is the stream
+//
+// Comments keep the connection alive. The stream also ends when the caller may not see the job any more, when this server is about to stop, and after
+// 15 minutes: connect again, with the last `id` as `Last-Event-ID`, as browsers do on their own. A job that was finished by then answers 204.
+//
+// Corresponds with GET /v1/jobs/{id}/events (the `WatchJob` operationId).
+func (c *Client) WatchJob(ctx context.Context, id ID, params *WatchJobParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewWatchJobRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetJobFile Download the file that an export made (editor, or platform admin)
+//
+// As it was when the job SUCCEEDED: its result has the size and the SHA-256. Before that the answer is 409; when the job makes no file, or made none, 404; once the
+// file was removed or replaced in the object store, 410. A download that breaks off can go on with `Range`. Rights are looked at again every few megabytes.
+//
+// Corresponds with GET /v1/jobs/{id}/file (the `GetJobFile` operationId).
+func (c *Client) GetJobFile(ctx context.Context, id ID, params *GetJobFileParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetJobFileRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// PauseJob Pause a job (editor, or platform admin)
+//
+// It does not run until it is resumed. One that runs stops at its next checkpoint, which takes it about a second, and uses up no attempt. One that is finished stays as it is. To ask again is fine.
+//
+// Corresponds with POST /v1/jobs/{id}/pause (the `PauseJob` operationId).
+func (c *Client) PauseJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewPauseJobRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ResumeJob Resume a paused job (editor, or platform admin)
+//
+// It goes on from where it was. One that is not paused, or is finished, stays as it is.
+//
+// Corresponds with POST /v1/jobs/{id}/resume (the `ResumeJob` operationId).
+func (c *Client) ResumeJob(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewResumeJobRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// RetryJob Queue a job again (editor, or platform admin)
+//
+// Only one that is FAILED or CANCELLED (409 otherwise). It goes on from where it was, has all its attempts anew, and keeps its history.
+//
+// Corresponds with POST /v1/jobs/{id}/retry (the `RetryJob` operationId).
+func (c *Client) RetryJob(ctx context.Context, id ID, params *RetryJobParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewRetryJobRequest(c.Server, id, params)
 	if err != nil {
 		return nil, err
 	}
@@ -3127,6 +4502,152 @@ func (c *Client) ChangePasswordWithBody(ctx context.Context, contentType string,
 // Corresponds with POST /v1/me/password (the `ChangePassword` operationId).
 func (c *Client) ChangePassword(ctx context.Context, body ChangePasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
 	req, err := NewChangePasswordRequest(c.Server, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// ListSchedules List schedules by name (editor, or platform admin)
+//
+// Without `collection_id`, those of every collection that the caller owns or edits; for a platform admin, all schedules.
+//
+// Corresponds with GET /v1/schedules (the `ListSchedules` operationId).
+func (c *Client) ListSchedules(ctx context.Context, params *ListSchedulesParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewListSchedulesRequest(c.Server, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateScheduleWithBody Queue a job again and again (editor, or platform admin)
+//
+// Whoever may queue a job may schedule it. At each tick one job is queued, however many workers there are; of ticks that were missed meanwhile, one.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with POST /v1/schedules (the `CreateSchedule` operationId).
+func (c *Client) CreateScheduleWithBody(ctx context.Context, params *CreateScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateScheduleRequestWithBody(c.Server, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// CreateSchedule Queue a job again and again (editor, or platform admin)
+//
+// Whoever may queue a job may schedule it. At each tick one job is queued, however many workers there are; of ticks that were missed meanwhile, one.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with POST /v1/schedules (the `CreateSchedule` operationId).
+func (c *Client) CreateSchedule(ctx context.Context, params *CreateScheduleParams, body CreateScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewCreateScheduleRequest(c.Server, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// DeleteSchedule Delete a schedule (editor, or platform admin)
+//
+// The jobs that it has queued stay.
+//
+// Corresponds with DELETE /v1/schedules/{id} (the `DeleteSchedule` operationId).
+func (c *Client) DeleteSchedule(ctx context.Context, id ID, params *DeleteScheduleParams, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewDeleteScheduleRequest(c.Server, id, params)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// GetSchedule Get a schedule (editor, or platform admin)
+//
+// Its ETag changes when somebody changes it, not with each tick.
+//
+// Corresponds with GET /v1/schedules/{id} (the `GetSchedule` operationId).
+func (c *Client) GetSchedule(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewGetScheduleRequest(c.Server, id)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateScheduleWithBody Change a schedule, suspend it or let it go on (editor, or platform admin)
+//
+// What was not queued while it was suspended is not made up for.
+//
+// Takes any type of body and a specified content type.
+//
+// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+func (c *Client) UpdateScheduleWithBody(ctx context.Context, id ID, params *UpdateScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateScheduleRequestWithBody(c.Server, id, params, contentType, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateSchedule Change a schedule, suspend it or let it go on (editor, or platform admin)
+//
+// What was not queued while it was suspended is not made up for.
+//
+// Takes a body of the `application/json` content type.
+//
+// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+func (c *Client) UpdateSchedule(ctx context.Context, id ID, params *UpdateScheduleParams, body UpdateScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateScheduleRequest(c.Server, id, params, body)
+	if err != nil {
+		return nil, err
+	}
+	req = req.WithContext(ctx)
+	if err := c.applyEditors(ctx, req, reqEditors); err != nil {
+		return nil, err
+	}
+	return c.Client.Do(req)
+}
+
+// UpdateScheduleWithApplicationMergePatchPlusJSONBody Change a schedule, suspend it or let it go on (editor, or platform admin)
+//
+// What was not queued while it was suspended is not made up for.
+//
+// Takes a body of the `application/merge-patch+json` content type.
+//
+// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+func (c *Client) UpdateScheduleWithApplicationMergePatchPlusJSONBody(ctx context.Context, id ID, params *UpdateScheduleParams, body UpdateScheduleApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*http.Response, error) {
+	req, err := NewUpdateScheduleRequestWithApplicationMergePatchPlusJSONBody(c.Server, id, params, body)
 	if err != nil {
 		return nil, err
 	}
@@ -4007,6 +5528,69 @@ func NewUpdateCollectionRequestWithBody(server string, id ID, params *UpdateColl
 		}
 
 	}
+
+	return req, nil
+}
+
+// NewUploadFileRequestWithBody constructs an http.Request for the UploadFile method, with any body, and a specified content type
+func NewUploadFileRequestWithBody(server string, id ID, params *UploadFileParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/collections/%s/files", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.Format != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "format", *params.Format, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
 
 	return req, nil
 }
@@ -5169,6 +6753,40 @@ func NewUpdateItemRequestWithBody(server string, id ID, params *UpdateItemParams
 	return req, nil
 }
 
+// NewGetItemExtractRequest constructs an http.Request for the GetItemExtract method
+func NewGetItemExtractRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/items/%s/extract", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
 // NewRestoreItemRequest constructs an http.Request for the RestoreItem method
 func NewRestoreItemRequest(server string, id ID, params *RestoreItemParams) (*http.Request, error) {
 	var err error
@@ -5450,6 +7068,66 @@ func NewListJobsRequest(server string, params *ListJobsParams) (*http.Request, e
 
 		}
 
+		if params.Type != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "type", *params.Type, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.State != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "state", *params.State, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "array", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedAfter != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_after", *params.CreatedAfter, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.CreatedBefore != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "created_before", *params.CreatedBefore, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "date-time"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.IdempotencyKey != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "idempotency_key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
 		if params.Limit != nil {
 
 			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
@@ -5544,7 +7222,7 @@ func NewCreateJobRequestWithBody(server string, params *CreateJobParams, content
 }
 
 // NewGetJobRequest constructs an http.Request for the GetJob method
-func NewGetJobRequest(server string, id ID) (*http.Request, error) {
+func NewGetJobRequest(server string, id ID, params *GetJobParams) (*http.Request, error) {
 	var err error
 
 	var pathParam0 string
@@ -5572,6 +7250,292 @@ func NewGetJobRequest(server string, id ID) (*http.Request, error) {
 	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
 	if err != nil {
 		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewCancelJobRequest constructs an http.Request for the CancelJob method
+func NewCancelJobRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs/%s/cancel", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewWatchJobRequest constructs an http.Request for the WatchJob method
+func NewWatchJobRequest(server string, id ID, params *WatchJobParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs/%s/events", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.LastEventID != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Last-Event-ID", *params.LastEventID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Last-Event-ID", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetJobFileRequest constructs an http.Request for the GetJobFile method
+func NewGetJobFileRequest(server string, id ID, params *GetJobFileParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs/%s/file", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfNoneMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-None-Match", *params.IfNoneMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-None-Match", headerParam0)
+		}
+
+		if params.Range != nil {
+			var headerParam1 string
+
+			headerParam1, err = runtime.StyleParamWithOptions("simple", false, "Range", *params.Range, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Range", headerParam1)
+		}
+
+		if params.IfRange != nil {
+			var headerParam2 string
+
+			headerParam2, err = runtime.StyleParamWithOptions("simple", false, "If-Range", *params.IfRange, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Range", headerParam2)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewPauseJobRequest constructs an http.Request for the PauseJob method
+func NewPauseJobRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs/%s/pause", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewResumeJobRequest constructs an http.Request for the ResumeJob method
+func NewResumeJobRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs/%s/resume", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewRetryJobRequest constructs an http.Request for the RetryJob method
+func NewRetryJobRequest(server string, id ID, params *RetryJobParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/jobs/%s/retry", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
 	}
 
 	return req, nil
@@ -5640,6 +7604,295 @@ func NewChangePasswordRequestWithBody(server string, contentType string, body io
 	}
 
 	req.Header.Add("Content-Type", contentType)
+
+	return req, nil
+}
+
+// NewListSchedulesRequest constructs an http.Request for the ListSchedules method
+func NewListSchedulesRequest(server string, params *ListSchedulesParams) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/schedules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+		// queryValues collects non-styled parameters (passthrough, JSON)
+		// that are safe to round-trip through url.Values.Encode().
+		queryValues := queryURL.Query()
+		// rawQueryFragments collects pre-encoded query fragments from
+		// styled parameters, preserving literal commas as delimiters
+		// per the OpenAPI spec (e.g. "color=blue,black,brown").
+		var rawQueryFragments []string
+
+		if params.CollectionID != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "collection_id", *params.CollectionID, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: "uuid"}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Limit != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "limit", *params.Limit, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "integer", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if params.Cursor != nil {
+
+			if queryFrag, err := runtime.StyleParamWithOptions("form", true, "cursor", *params.Cursor, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationQuery, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			} else {
+				for _, qp := range strings.Split(queryFrag, "&") {
+					rawQueryFragments = append(rawQueryFragments, qp)
+				}
+			}
+
+		}
+
+		if encoded := queryValues.Encode(); encoded != "" {
+			rawQueryFragments = append(rawQueryFragments, encoded)
+		}
+		queryURL.RawQuery = strings.Join(rawQueryFragments, "&")
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewCreateScheduleRequest calls the generic CreateSchedule builder with application/json body
+func NewCreateScheduleRequest(server string, params *CreateScheduleParams, body CreateScheduleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewCreateScheduleRequestWithBody(server, params, "application/json", bodyReader)
+}
+
+// NewCreateScheduleRequestWithBody constructs an http.Request for the CreateSchedule method, with any body, and a specified content type
+func NewCreateScheduleRequestWithBody(server string, params *CreateScheduleParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/schedules")
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPost, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IdempotencyKey != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "Idempotency-Key", *params.IdempotencyKey, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("Idempotency-Key", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewDeleteScheduleRequest constructs an http.Request for the DeleteSchedule method
+func NewDeleteScheduleRequest(server string, id ID, params *DeleteScheduleParams) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/schedules/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodDelete, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
+
+	return req, nil
+}
+
+// NewGetScheduleRequest constructs an http.Request for the GetSchedule method
+func NewGetScheduleRequest(server string, id ID) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/schedules/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodGet, queryURL.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+
+	return req, nil
+}
+
+// NewUpdateScheduleRequest calls the generic UpdateSchedule builder with application/json body
+func NewUpdateScheduleRequest(server string, id ID, params *UpdateScheduleParams, body UpdateScheduleJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateScheduleRequestWithBody(server, id, params, "application/json", bodyReader)
+}
+
+// NewUpdateScheduleRequestWithApplicationMergePatchPlusJSONBody calls the generic UpdateSchedule builder with application/merge-patch+json body
+func NewUpdateScheduleRequestWithApplicationMergePatchPlusJSONBody(server string, id ID, params *UpdateScheduleParams, body UpdateScheduleApplicationMergePatchPlusJSONRequestBody) (*http.Request, error) {
+	var bodyReader io.Reader
+	buf, err := json.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	bodyReader = bytes.NewReader(buf)
+	return NewUpdateScheduleRequestWithBody(server, id, params, "application/merge-patch+json", bodyReader)
+}
+
+// NewUpdateScheduleRequestWithBody constructs an http.Request for the UpdateSchedule method, with any body, and a specified content type
+func NewUpdateScheduleRequestWithBody(server string, id ID, params *UpdateScheduleParams, contentType string, body io.Reader) (*http.Request, error) {
+	var err error
+
+	var pathParam0 string
+
+	pathParam0, err = runtime.StyleParamWithOptions("simple", false, "id", id, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationPath, Type: "string", Format: "uuid"})
+	if err != nil {
+		return nil, err
+	}
+
+	serverURL, err := url.Parse(server)
+	if err != nil {
+		return nil, err
+	}
+
+	operationPath := fmt.Sprintf("/v1/schedules/%s", pathParam0)
+	if operationPath[0] == '/' {
+		operationPath = "." + operationPath
+	}
+
+	queryURL, err := serverURL.Parse(operationPath)
+	if err != nil {
+		return nil, err
+	}
+
+	req, err := http.NewRequest(http.MethodPatch, queryURL.String(), body)
+	if err != nil {
+		return nil, err
+	}
+
+	req.Header.Add("Content-Type", contentType)
+
+	if params != nil {
+
+		if params.IfMatch != nil {
+			var headerParam0 string
+
+			headerParam0, err = runtime.StyleParamWithOptions("simple", false, "If-Match", *params.IfMatch, runtime.StyleParamOptions{ParamLocation: runtime.ParamLocationHeader, Type: "string", Format: ""})
+			if err != nil {
+				return nil, err
+			}
+
+			req.Header.Set("If-Match", headerParam0)
+		}
+
+	}
 
 	return req, nil
 }
@@ -6532,6 +8785,18 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /v1/collections/{id} (the `UpdateCollection` operationId).
 	UpdateCollectionWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateCollectionParams, body UpdateCollectionApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateCollectionResponse, error)
 
+	// UploadFileWithBodyWithResponse Upload a file for a job of type import (editor, or platform admin)
+	//
+	// The body goes into the object store as it comes, up to 4 GiB, and is there whole or not at all. `path` is what the parameters of the job name. Nothing is
+	// looked at before the job does. Files go when they have been kept for as long as the operator wants, a week unless said otherwise.
+	//
+	// Without an object store this is refused (422), as jobs of the types `import` and `export` are.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/collections/{id}/files (the `UploadFile` operationId).
+	UploadFileWithBodyWithResponse(ctx context.Context, id ID, params *UploadFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UploadFileResponse, error)
+
 	// ExportNDJSONWithResponse Export a collection's items as NDJSON (viewer)
 	//
 	// A stream of every item that is there from beginning to end of the export, a `PortableItem` a line. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
@@ -6796,6 +9061,15 @@ type ClientWithResponsesInterface interface {
 	// Corresponds with PATCH /v1/items/{id} (the `UpdateItem` operationId).
 	UpdateItemWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateItemParams, body UpdateItemApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateItemResponse, error)
 
+	// GetItemExtractWithResponse Get the text of the page at an item's source (viewer)
+	//
+	// 404 too when the page was never asked for.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/items/{id}/extract (the `GetItemExtract` operationId).
+	GetItemExtractWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetItemExtractResponse, error)
+
 	// RestoreItemWithResponse Take an item out of the trash (editor)
 	//
 	// Refused (409) when another item of the collection has its `source_url` by now.
@@ -6841,7 +9115,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateJobWithBodyWithResponse Queue a job (editor, or platform admin)
 	//
-	// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
+	// Owners and editors of the collection that the parameters name may queue jobs for it; platform admins for every collection, and jobs that are about all of Atlas.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6850,7 +9124,7 @@ type ClientWithResponsesInterface interface {
 
 	// CreateJobWithResponse Queue a job (editor, or platform admin)
 	//
-	// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
+	// Owners and editors of the collection that the parameters name may queue jobs for it; platform admins for every collection, and jobs that are about all of Atlas.
 	//
 	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -6859,10 +9133,75 @@ type ClientWithResponsesInterface interface {
 
 	// GetJobWithResponse Get a job (editor, or platform admin)
 	//
+	// Whoever may queue a job for its collection sees it, whoever queued it.
+	//
 	// Returns a wrapper object for the known response body format(s).
 	//
 	// Corresponds with GET /v1/jobs/{id} (the `GetJob` operationId).
-	GetJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetJobResponse, error)
+	GetJobWithResponse(ctx context.Context, id ID, params *GetJobParams, reqEditors ...RequestEditorFn) (*GetJobResponse, error)
+
+	// CancelJobWithResponse Cancel a job (editor, or platform admin)
+	//
+	// A job that waits is CANCELLED at once. One that runs is asked to stop, which takes it about a second: `cancel_requested` is true until then. One that is finished stays as it is, and `state` says how. To ask again is fine.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/jobs/{id}/cancel (the `CancelJob` operationId).
+	CancelJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*CancelJobResponse, error)
+
+	// WatchJobWithResponse Watch a job (editor, or platform admin)
+	//
+	// Server-sent events, about four a second at most; whatever happened in between is in the next one. The `data` of each is the job as `getJob` answers
+	// it, the `id` its version.
+	//
+	// - `state`: the first event, and whenever the state, the attempt, `paused` or `cancel_requested` has changed
+	// - `progress`: nothing but the progress has changed
+	// - `end`: the job is finished, and so is the stream
+	//
+	// Comments keep the connection alive. The stream also ends when the caller may not see the job any more, when this server is about to stop, and after
+	// 15 minutes: connect again, with the last `id` as `Last-Event-ID`, as browsers do on their own. A job that was finished by then answers 204.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/jobs/{id}/events (the `WatchJob` operationId).
+	WatchJobWithResponse(ctx context.Context, id ID, params *WatchJobParams, reqEditors ...RequestEditorFn) (*WatchJobResponse, error)
+
+	// GetJobFileWithResponse Download the file that an export made (editor, or platform admin)
+	//
+	// As it was when the job SUCCEEDED: its result has the size and the SHA-256. Before that the answer is 409; when the job makes no file, or made none, 404; once the
+	// file was removed or replaced in the object store, 410. A download that breaks off can go on with `Range`. Rights are looked at again every few megabytes.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/jobs/{id}/file (the `GetJobFile` operationId).
+	GetJobFileWithResponse(ctx context.Context, id ID, params *GetJobFileParams, reqEditors ...RequestEditorFn) (*GetJobFileResponse, error)
+
+	// PauseJobWithResponse Pause a job (editor, or platform admin)
+	//
+	// It does not run until it is resumed. One that runs stops at its next checkpoint, which takes it about a second, and uses up no attempt. One that is finished stays as it is. To ask again is fine.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/jobs/{id}/pause (the `PauseJob` operationId).
+	PauseJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*PauseJobResponse, error)
+
+	// ResumeJobWithResponse Resume a paused job (editor, or platform admin)
+	//
+	// It goes on from where it was. One that is not paused, or is finished, stays as it is.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/jobs/{id}/resume (the `ResumeJob` operationId).
+	ResumeJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*ResumeJobResponse, error)
+
+	// RetryJobWithResponse Queue a job again (editor, or platform admin)
+	//
+	// Only one that is FAILED or CANCELLED (409 otherwise). It goes on from where it was, has all its attempts anew, and keeps its history.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/jobs/{id}/retry (the `RetryJob` operationId).
+	RetryJobWithResponse(ctx context.Context, id ID, params *RetryJobParams, reqEditors ...RequestEditorFn) (*RetryJobResponse, error)
 
 	// GetMeWithResponse Get the caller's account
 	//
@@ -6888,6 +9227,78 @@ type ClientWithResponsesInterface interface {
 	//
 	// Corresponds with POST /v1/me/password (the `ChangePassword` operationId).
 	ChangePasswordWithResponse(ctx context.Context, body ChangePasswordJSONRequestBody, reqEditors ...RequestEditorFn) (*ChangePasswordResponse, error)
+
+	// ListSchedulesWithResponse List schedules by name (editor, or platform admin)
+	//
+	// Without `collection_id`, those of every collection that the caller owns or edits; for a platform admin, all schedules.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/schedules (the `ListSchedules` operationId).
+	ListSchedulesWithResponse(ctx context.Context, params *ListSchedulesParams, reqEditors ...RequestEditorFn) (*ListSchedulesResponse, error)
+
+	// CreateScheduleWithBodyWithResponse Queue a job again and again (editor, or platform admin)
+	//
+	// Whoever may queue a job may schedule it. At each tick one job is queued, however many workers there are; of ticks that were missed meanwhile, one.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/schedules (the `CreateSchedule` operationId).
+	CreateScheduleWithBodyWithResponse(ctx context.Context, params *CreateScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateScheduleResponse, error)
+
+	// CreateScheduleWithResponse Queue a job again and again (editor, or platform admin)
+	//
+	// Whoever may queue a job may schedule it. At each tick one job is queued, however many workers there are; of ticks that were missed meanwhile, one.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with POST /v1/schedules (the `CreateSchedule` operationId).
+	CreateScheduleWithResponse(ctx context.Context, params *CreateScheduleParams, body CreateScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateScheduleResponse, error)
+
+	// DeleteScheduleWithResponse Delete a schedule (editor, or platform admin)
+	//
+	// The jobs that it has queued stay.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with DELETE /v1/schedules/{id} (the `DeleteSchedule` operationId).
+	DeleteScheduleWithResponse(ctx context.Context, id ID, params *DeleteScheduleParams, reqEditors ...RequestEditorFn) (*DeleteScheduleResponse, error)
+
+	// GetScheduleWithResponse Get a schedule (editor, or platform admin)
+	//
+	// Its ETag changes when somebody changes it, not with each tick.
+	//
+	// Returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with GET /v1/schedules/{id} (the `GetSchedule` operationId).
+	GetScheduleWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetScheduleResponse, error)
+
+	// UpdateScheduleWithBodyWithResponse Change a schedule, suspend it or let it go on (editor, or platform admin)
+	//
+	// What was not queued while it was suspended is not made up for.
+	//
+	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+	UpdateScheduleWithBodyWithResponse(ctx context.Context, id ID, params *UpdateScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateScheduleResponse, error)
+
+	// UpdateScheduleWithResponse Change a schedule, suspend it or let it go on (editor, or platform admin)
+	//
+	// What was not queued while it was suspended is not made up for.
+	//
+	// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+	UpdateScheduleWithResponse(ctx context.Context, id ID, params *UpdateScheduleParams, body UpdateScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateScheduleResponse, error)
+
+	// UpdateScheduleWithApplicationMergePatchPlusJSONBodyWithResponse Change a schedule, suspend it or let it go on (editor, or platform admin)
+	//
+	// What was not queued while it was suspended is not made up for.
+	//
+	// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
+	//
+	// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+	UpdateScheduleWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateScheduleParams, body UpdateScheduleApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateScheduleResponse, error)
 
 	// SearchWithResponse Search the caller's items
 	//
@@ -7588,6 +9999,54 @@ func (r UpdateCollectionResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r UpdateCollectionResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type UploadFileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *UploadedFile
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r UploadFileResponse) GetJSON201() *UploadedFile {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UploadFileResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UploadFileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UploadFileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UploadFileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UploadFileResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8529,6 +10988,54 @@ func (r UpdateItemResponse) ContentType() string {
 	return ""
 }
 
+type GetItemExtractResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ItemExtractDetail
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetItemExtractResponse) GetJSON200() *ItemExtractDetail {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetItemExtractResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetItemExtractResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetItemExtractResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetItemExtractResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetItemExtractResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
 // RestoreItemResponse200Headers the declared response headers of an HTTP 200 response for RestoreItem
 type RestoreItemResponse200Headers struct {
 	ETag *string
@@ -8785,6 +11292,7 @@ func (r ListJobsResponse) ContentType() string {
 
 // CreateJobResponse202Headers the declared response headers of an HTTP 202 response for CreateJob
 type CreateJobResponse202Headers struct {
+	ETag     *string
 	Location *string
 }
 
@@ -8838,6 +11346,16 @@ func (r CreateJobResponse) ContentType() string {
 	return ""
 }
 
+// GetJobResponse200Headers the declared response headers of an HTTP 200 response for GetJob
+type GetJobResponse200Headers struct {
+	ETag *string
+}
+
+// GetJobResponse304Headers the declared response headers of an HTTP 304 response for GetJob
+type GetJobResponse304Headers struct {
+	ETag *string
+}
+
 type GetJobResponse struct {
 	Body         []byte
 	HTTPResponse *http.Response
@@ -8845,6 +11363,10 @@ type GetJobResponse struct {
 	JSON200 *Job
 	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
 	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetJobResponse200Headers
+	// Headers304 the parsed response headers for an HTTP 304 response
+	Headers304 *GetJobResponse304Headers
 }
 
 // GetJSON200 returns the response for an HTTP 200 `application/json` response
@@ -8880,6 +11402,361 @@ func (r GetJobResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r GetJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CancelJobResponse200Headers the declared response headers of an HTTP 200 response for CancelJob
+type CancelJobResponse200Headers struct {
+	ETag *string
+}
+
+// CancelJobResponse202Headers the declared response headers of an HTTP 202 response for CancelJob
+type CancelJobResponse202Headers struct {
+	ETag *string
+}
+
+type CancelJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Job
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Job
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *CancelJobResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *CancelJobResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r CancelJobResponse) GetJSON200() *Job {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r CancelJobResponse) GetJSON202() *Job {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CancelJobResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CancelJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CancelJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CancelJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CancelJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type WatchJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r WatchJobResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r WatchJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r WatchJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r WatchJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r WatchJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetJobFileResponse200Headers the declared response headers of an HTTP 200 response for GetJobFile
+type GetJobFileResponse200Headers struct {
+	AcceptRanges       *string
+	ContentDisposition string
+	ETag               string
+}
+
+// GetJobFileResponse206Headers the declared response headers of an HTTP 206 response for GetJobFile
+type GetJobFileResponse206Headers struct {
+	ContentDisposition string
+	ContentRange       string
+	ETag               string
+}
+
+// GetJobFileResponse304Headers the declared response headers of an HTTP 304 response for GetJobFile
+type GetJobFileResponse304Headers struct {
+	ETag string
+}
+
+type GetJobFileResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetJobFileResponse200Headers
+	// Headers206 the parsed response headers for an HTTP 206 response
+	Headers206 *GetJobFileResponse206Headers
+	// Headers304 the parsed response headers for an HTTP 304 response
+	Headers304 *GetJobFileResponse304Headers
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetJobFileResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetJobFileResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetJobFileResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetJobFileResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetJobFileResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// PauseJobResponse200Headers the declared response headers of an HTTP 200 response for PauseJob
+type PauseJobResponse200Headers struct {
+	ETag *string
+}
+
+// PauseJobResponse202Headers the declared response headers of an HTTP 202 response for PauseJob
+type PauseJobResponse202Headers struct {
+	ETag *string
+}
+
+type PauseJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Job
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Job
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *PauseJobResponse200Headers
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *PauseJobResponse202Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r PauseJobResponse) GetJSON200() *Job {
+	return r.JSON200
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r PauseJobResponse) GetJSON202() *Job {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r PauseJobResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r PauseJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r PauseJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r PauseJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r PauseJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// ResumeJobResponse200Headers the declared response headers of an HTTP 200 response for ResumeJob
+type ResumeJobResponse200Headers struct {
+	ETag *string
+}
+
+type ResumeJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Job
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *ResumeJobResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ResumeJobResponse) GetJSON200() *Job {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ResumeJobResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ResumeJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ResumeJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ResumeJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ResumeJobResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// RetryJobResponse202Headers the declared response headers of an HTTP 202 response for RetryJob
+type RetryJobResponse202Headers struct {
+	ETag *string
+}
+
+type RetryJobResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON202 the response for an HTTP 202 `application/json` response
+	JSON202 *Job
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers202 the parsed response headers for an HTTP 202 response
+	Headers202 *RetryJobResponse202Headers
+}
+
+// GetJSON202 returns the response for an HTTP 202 `application/json` response
+func (r RetryJobResponse) GetJSON202() *Job {
+	return r.JSON202
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r RetryJobResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r RetryJobResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r RetryJobResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r RetryJobResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r RetryJobResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -8985,6 +11862,261 @@ func (r ChangePasswordResponse) StatusCode() int {
 
 // ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
 func (r ChangePasswordResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type ListSchedulesResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *ScheduleList
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r ListSchedulesResponse) GetJSON200() *ScheduleList {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r ListSchedulesResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r ListSchedulesResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r ListSchedulesResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r ListSchedulesResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r ListSchedulesResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// CreateScheduleResponse201Headers the declared response headers of an HTTP 201 response for CreateSchedule
+type CreateScheduleResponse201Headers struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateScheduleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON201 the response for an HTTP 201 `application/json` response
+	JSON201 *Schedule
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers201 the parsed response headers for an HTTP 201 response
+	Headers201 *CreateScheduleResponse201Headers
+}
+
+// GetJSON201 returns the response for an HTTP 201 `application/json` response
+func (r CreateScheduleResponse) GetJSON201() *Schedule {
+	return r.JSON201
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r CreateScheduleResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r CreateScheduleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r CreateScheduleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r CreateScheduleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r CreateScheduleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+type DeleteScheduleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r DeleteScheduleResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r DeleteScheduleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r DeleteScheduleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r DeleteScheduleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r DeleteScheduleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// GetScheduleResponse200Headers the declared response headers of an HTTP 200 response for GetSchedule
+type GetScheduleResponse200Headers struct {
+	ETag *string
+}
+
+type GetScheduleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Schedule
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *GetScheduleResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r GetScheduleResponse) GetJSON200() *Schedule {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r GetScheduleResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r GetScheduleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r GetScheduleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r GetScheduleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r GetScheduleResponse) ContentType() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Header.Get("Content-Type")
+	}
+	return ""
+}
+
+// UpdateScheduleResponse200Headers the declared response headers of an HTTP 200 response for UpdateSchedule
+type UpdateScheduleResponse200Headers struct {
+	ETag *string
+}
+
+type UpdateScheduleResponse struct {
+	Body         []byte
+	HTTPResponse *http.Response
+	// JSON200 the response for an HTTP 200 `application/json` response
+	JSON200 *Schedule
+	// ApplicationProblemJSONDefault the response for an HTTP default `application/problem+json` response
+	ApplicationProblemJSONDefault *Problem
+	// Headers200 the parsed response headers for an HTTP 200 response
+	Headers200 *UpdateScheduleResponse200Headers
+}
+
+// GetJSON200 returns the response for an HTTP 200 `application/json` response
+func (r UpdateScheduleResponse) GetJSON200() *Schedule {
+	return r.JSON200
+}
+
+// GetApplicationProblemJSONDefault returns the response for an HTTP default `application/problem+json` response
+func (r UpdateScheduleResponse) GetApplicationProblemJSONDefault() *Problem {
+	return r.ApplicationProblemJSONDefault
+}
+
+// GetBody returns the raw response body bytes
+func (r UpdateScheduleResponse) GetBody() []byte {
+	return r.Body
+}
+
+// Status returns HTTPResponse.Status
+func (r UpdateScheduleResponse) Status() string {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.Status
+	}
+	return http.StatusText(0)
+}
+
+// StatusCode returns HTTPResponse.StatusCode
+func (r UpdateScheduleResponse) StatusCode() int {
+	if r.HTTPResponse != nil {
+		return r.HTTPResponse.StatusCode
+	}
+	return 0
+}
+
+// ContentType is a convenience method to retrieve the Content-Type value from the HTTP response headers
+func (r UpdateScheduleResponse) ContentType() string {
 	if r.HTTPResponse != nil {
 		return r.HTTPResponse.Header.Get("Content-Type")
 	}
@@ -9763,6 +12895,24 @@ func (c *ClientWithResponses) UpdateCollectionWithApplicationMergePatchPlusJSONB
 	return ParseUpdateCollectionResponse(rsp)
 }
 
+// UploadFileWithBodyWithResponse Upload a file for a job of type import (editor, or platform admin)
+//
+// The body goes into the object store as it comes, up to 4 GiB, and is there whole or not at all. `path` is what the parameters of the job name. Nothing is
+// looked at before the job does. Files go when they have been kept for as long as the operator wants, a week unless said otherwise.
+//
+// Without an object store this is refused (422), as jobs of the types `import` and `export` are.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/collections/{id}/files (the `UploadFile` operationId).
+func (c *ClientWithResponses) UploadFileWithBodyWithResponse(ctx context.Context, id ID, params *UploadFileParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UploadFileResponse, error) {
+	rsp, err := c.UploadFileWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUploadFileResponse(rsp)
+}
+
 // ExportNDJSONWithResponse Export a collection's items as NDJSON (viewer)
 //
 // A stream of every item that is there from beginning to end of the export, a `PortableItem` a line. An import of it makes the same items again: title, content, source_url, tags, metadata and both times; who wrote them, their history and their versions stay behind. A stream that breaks off does not end as HTTP says it must, so that no client takes it for a whole one.
@@ -10207,6 +13357,21 @@ func (c *ClientWithResponses) UpdateItemWithApplicationMergePatchPlusJSONBodyWit
 	return ParseUpdateItemResponse(rsp)
 }
 
+// GetItemExtractWithResponse Get the text of the page at an item's source (viewer)
+//
+// 404 too when the page was never asked for.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/items/{id}/extract (the `GetItemExtract` operationId).
+func (c *ClientWithResponses) GetItemExtractWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetItemExtractResponse, error) {
+	rsp, err := c.GetItemExtract(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetItemExtractResponse(rsp)
+}
+
 // RestoreItemWithResponse Take an item out of the trash (editor)
 //
 // Refused (409) when another item of the collection has its `source_url` by now.
@@ -10282,7 +13447,7 @@ func (c *ClientWithResponses) ListJobsWithResponse(ctx context.Context, params *
 
 // CreateJobWithBodyWithResponse Queue a job (editor, or platform admin)
 //
-// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
+// Owners and editors of the collection that the parameters name may queue jobs for it; platform admins for every collection, and jobs that are about all of Atlas.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10297,7 +13462,7 @@ func (c *ClientWithResponses) CreateJobWithBodyWithResponse(ctx context.Context,
 
 // CreateJobWithResponse Queue a job (editor, or platform admin)
 //
-// Owners and editors of the collection may queue jobs for it; platform admins for every collection.
+// Owners and editors of the collection that the parameters name may queue jobs for it; platform admins for every collection, and jobs that are about all of Atlas.
 //
 // Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -10312,15 +13477,116 @@ func (c *ClientWithResponses) CreateJobWithResponse(ctx context.Context, params 
 
 // GetJobWithResponse Get a job (editor, or platform admin)
 //
+// Whoever may queue a job for its collection sees it, whoever queued it.
+//
 // Returns a wrapper object for the known response body format(s).
 //
 // Corresponds with GET /v1/jobs/{id} (the `GetJob` operationId).
-func (c *ClientWithResponses) GetJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetJobResponse, error) {
-	rsp, err := c.GetJob(ctx, id, reqEditors...)
+func (c *ClientWithResponses) GetJobWithResponse(ctx context.Context, id ID, params *GetJobParams, reqEditors ...RequestEditorFn) (*GetJobResponse, error) {
+	rsp, err := c.GetJob(ctx, id, params, reqEditors...)
 	if err != nil {
 		return nil, err
 	}
 	return ParseGetJobResponse(rsp)
+}
+
+// CancelJobWithResponse Cancel a job (editor, or platform admin)
+//
+// A job that waits is CANCELLED at once. One that runs is asked to stop, which takes it about a second: `cancel_requested` is true until then. One that is finished stays as it is, and `state` says how. To ask again is fine.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/jobs/{id}/cancel (the `CancelJob` operationId).
+func (c *ClientWithResponses) CancelJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*CancelJobResponse, error) {
+	rsp, err := c.CancelJob(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCancelJobResponse(rsp)
+}
+
+// WatchJobWithResponse Watch a job (editor, or platform admin)
+//
+// Server-sent events, about four a second at most; whatever happened in between is in the next one. The `data` of each is the job as `getJob` answers
+// it, the `id` its version.
+//
+// - `state`: the first event, and whenever the state, the attempt, `paused` or `cancel_requested` has changed
+// - `progress`: nothing but the progress has changed
+// - `end`: the job is finished, and so is the stream
+//
+// Comments keep the connection alive. The stream also ends when the caller may not see the job any more, when this server is about to stop, and after
+// 15 minutes: connect again, with the last `id` as `Last-Event-ID`, as browsers do on their own. A job that was finished by then answers 204.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/jobs/{id}/events (the `WatchJob` operationId).
+func (c *ClientWithResponses) WatchJobWithResponse(ctx context.Context, id ID, params *WatchJobParams, reqEditors ...RequestEditorFn) (*WatchJobResponse, error) {
+	rsp, err := c.WatchJob(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseWatchJobResponse(rsp)
+}
+
+// GetJobFileWithResponse Download the file that an export made (editor, or platform admin)
+//
+// As it was when the job SUCCEEDED: its result has the size and the SHA-256. Before that the answer is 409; when the job makes no file, or made none, 404; once the
+// file was removed or replaced in the object store, 410. A download that breaks off can go on with `Range`. Rights are looked at again every few megabytes.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/jobs/{id}/file (the `GetJobFile` operationId).
+func (c *ClientWithResponses) GetJobFileWithResponse(ctx context.Context, id ID, params *GetJobFileParams, reqEditors ...RequestEditorFn) (*GetJobFileResponse, error) {
+	rsp, err := c.GetJobFile(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetJobFileResponse(rsp)
+}
+
+// PauseJobWithResponse Pause a job (editor, or platform admin)
+//
+// It does not run until it is resumed. One that runs stops at its next checkpoint, which takes it about a second, and uses up no attempt. One that is finished stays as it is. To ask again is fine.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/jobs/{id}/pause (the `PauseJob` operationId).
+func (c *ClientWithResponses) PauseJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*PauseJobResponse, error) {
+	rsp, err := c.PauseJob(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePauseJobResponse(rsp)
+}
+
+// ResumeJobWithResponse Resume a paused job (editor, or platform admin)
+//
+// It goes on from where it was. One that is not paused, or is finished, stays as it is.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/jobs/{id}/resume (the `ResumeJob` operationId).
+func (c *ClientWithResponses) ResumeJobWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*ResumeJobResponse, error) {
+	rsp, err := c.ResumeJob(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseResumeJobResponse(rsp)
+}
+
+// RetryJobWithResponse Queue a job again (editor, or platform admin)
+//
+// Only one that is FAILED or CANCELLED (409 otherwise). It goes on from where it was, has all its attempts anew, and keeps its history.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/jobs/{id}/retry (the `RetryJob` operationId).
+func (c *ClientWithResponses) RetryJobWithResponse(ctx context.Context, id ID, params *RetryJobParams, reqEditors ...RequestEditorFn) (*RetryJobResponse, error) {
+	rsp, err := c.RetryJob(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseRetryJobResponse(rsp)
 }
 
 // GetMeWithResponse Get the caller's account
@@ -10364,6 +13630,126 @@ func (c *ClientWithResponses) ChangePasswordWithResponse(ctx context.Context, bo
 		return nil, err
 	}
 	return ParseChangePasswordResponse(rsp)
+}
+
+// ListSchedulesWithResponse List schedules by name (editor, or platform admin)
+//
+// Without `collection_id`, those of every collection that the caller owns or edits; for a platform admin, all schedules.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/schedules (the `ListSchedules` operationId).
+func (c *ClientWithResponses) ListSchedulesWithResponse(ctx context.Context, params *ListSchedulesParams, reqEditors ...RequestEditorFn) (*ListSchedulesResponse, error) {
+	rsp, err := c.ListSchedules(ctx, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseListSchedulesResponse(rsp)
+}
+
+// CreateScheduleWithBodyWithResponse Queue a job again and again (editor, or platform admin)
+//
+// Whoever may queue a job may schedule it. At each tick one job is queued, however many workers there are; of ticks that were missed meanwhile, one.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/schedules (the `CreateSchedule` operationId).
+func (c *ClientWithResponses) CreateScheduleWithBodyWithResponse(ctx context.Context, params *CreateScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*CreateScheduleResponse, error) {
+	rsp, err := c.CreateScheduleWithBody(ctx, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateScheduleResponse(rsp)
+}
+
+// CreateScheduleWithResponse Queue a job again and again (editor, or platform admin)
+//
+// Whoever may queue a job may schedule it. At each tick one job is queued, however many workers there are; of ticks that were missed meanwhile, one.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with POST /v1/schedules (the `CreateSchedule` operationId).
+func (c *ClientWithResponses) CreateScheduleWithResponse(ctx context.Context, params *CreateScheduleParams, body CreateScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*CreateScheduleResponse, error) {
+	rsp, err := c.CreateSchedule(ctx, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseCreateScheduleResponse(rsp)
+}
+
+// DeleteScheduleWithResponse Delete a schedule (editor, or platform admin)
+//
+// The jobs that it has queued stay.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with DELETE /v1/schedules/{id} (the `DeleteSchedule` operationId).
+func (c *ClientWithResponses) DeleteScheduleWithResponse(ctx context.Context, id ID, params *DeleteScheduleParams, reqEditors ...RequestEditorFn) (*DeleteScheduleResponse, error) {
+	rsp, err := c.DeleteSchedule(ctx, id, params, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseDeleteScheduleResponse(rsp)
+}
+
+// GetScheduleWithResponse Get a schedule (editor, or platform admin)
+//
+// Its ETag changes when somebody changes it, not with each tick.
+//
+// Returns a wrapper object for the known response body format(s).
+//
+// Corresponds with GET /v1/schedules/{id} (the `GetSchedule` operationId).
+func (c *ClientWithResponses) GetScheduleWithResponse(ctx context.Context, id ID, reqEditors ...RequestEditorFn) (*GetScheduleResponse, error) {
+	rsp, err := c.GetSchedule(ctx, id, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseGetScheduleResponse(rsp)
+}
+
+// UpdateScheduleWithBodyWithResponse Change a schedule, suspend it or let it go on (editor, or platform admin)
+//
+// What was not queued while it was suspended is not made up for.
+//
+// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+func (c *ClientWithResponses) UpdateScheduleWithBodyWithResponse(ctx context.Context, id ID, params *UpdateScheduleParams, contentType string, body io.Reader, reqEditors ...RequestEditorFn) (*UpdateScheduleResponse, error) {
+	rsp, err := c.UpdateScheduleWithBody(ctx, id, params, contentType, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateScheduleResponse(rsp)
+}
+
+// UpdateScheduleWithResponse Change a schedule, suspend it or let it go on (editor, or platform admin)
+//
+// What was not queued while it was suspended is not made up for.
+//
+// Takes a body of the `application/json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+func (c *ClientWithResponses) UpdateScheduleWithResponse(ctx context.Context, id ID, params *UpdateScheduleParams, body UpdateScheduleJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateScheduleResponse, error) {
+	rsp, err := c.UpdateSchedule(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateScheduleResponse(rsp)
+}
+
+// UpdateScheduleWithApplicationMergePatchPlusJSONBodyWithResponse Change a schedule, suspend it or let it go on (editor, or platform admin)
+//
+// What was not queued while it was suspended is not made up for.
+//
+// Takes a body of the `application/merge-patch+json` content type, and returns a wrapper object for the known response body format(s).
+//
+// Corresponds with PATCH /v1/schedules/{id} (the `UpdateSchedule` operationId).
+func (c *ClientWithResponses) UpdateScheduleWithApplicationMergePatchPlusJSONBodyWithResponse(ctx context.Context, id ID, params *UpdateScheduleParams, body UpdateScheduleApplicationMergePatchPlusJSONRequestBody, reqEditors ...RequestEditorFn) (*UpdateScheduleResponse, error) {
+	rsp, err := c.UpdateScheduleWithApplicationMergePatchPlusJSONBody(ctx, id, params, body, reqEditors...)
+	if err != nil {
+		return nil, err
+	}
+	return ParseUpdateScheduleResponse(rsp)
 }
 
 // SearchWithResponse Search the caller's items
@@ -11059,6 +14445,39 @@ func ParseUpdateCollectionResponse(rsp *http.Response) (*UpdateCollectionRespons
 			headers.ETag = &value
 		}
 		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUploadFileResponse parses an HTTP response from a UploadFileWithResponse call
+func ParseUploadFileResponse(rsp *http.Response) (*UploadFileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UploadFileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest UploadedFile
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
 	}
 
 	return response, nil
@@ -11774,6 +15193,39 @@ func ParseUpdateItemResponse(rsp *http.Response) (*UpdateItemResponse, error) {
 	return response, nil
 }
 
+// ParseGetItemExtractResponse parses an HTTP response from a GetItemExtractWithResponse call
+func ParseGetItemExtractResponse(rsp *http.Response) (*GetItemExtractResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetItemExtractResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ItemExtractDetail
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
 // ParseRestoreItemResponse parses an HTTP response from a RestoreItemWithResponse call
 func ParseRestoreItemResponse(rsp *http.Response) (*RestoreItemResponse, error) {
 	bodyBytes, err := io.ReadAll(rsp.Body)
@@ -11998,6 +15450,13 @@ func ParseCreateJobResponse(rsp *http.Response) (*CreateJobResponse, error) {
 	switch {
 	case rsp.StatusCode == 202:
 		var headers CreateJobResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
 		if values := rsp.Header.Values("Location"); len(values) > 0 {
 			var value string
 			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
@@ -12032,6 +15491,9 @@ func ParseGetJobResponse(rsp *http.Response) (*GetJobResponse, error) {
 		}
 		response.JSON200 = &dest
 
+	case rsp.StatusCode == 304:
+		break // No content-type
+
 	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
 		var dest Problem
 		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
@@ -12039,6 +15501,366 @@ func ParseGetJobResponse(rsp *http.Response) (*GetJobResponse, error) {
 		}
 		response.ApplicationProblemJSONDefault = &dest
 
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetJobResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 304:
+		var headers GetJobResponse304Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers304 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseCancelJobResponse parses an HTTP response from a CancelJobWithResponse call
+func ParseCancelJobResponse(rsp *http.Response) (*CancelJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CancelJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Job
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Job
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers CancelJobResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers CancelJobResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseWatchJobResponse parses an HTTP response from a WatchJobWithResponse call
+func ParseWatchJobResponse(rsp *http.Response) (*WatchJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &WatchJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetJobFileResponse parses an HTTP response from a GetJobFileWithResponse call
+func ParseGetJobFileResponse(rsp *http.Response) (*GetJobFileResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetJobFileResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 304:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetJobFileResponse200Headers
+		if values := rsp.Header.Values("Accept-Ranges"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Accept-Ranges", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.AcceptRanges = &value
+		}
+		if values := rsp.Header.Values("Content-Disposition"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Disposition", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentDisposition = value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 206:
+		var headers GetJobFileResponse206Headers
+		if values := rsp.Header.Values("Content-Disposition"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Disposition", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentDisposition = value
+		}
+		if values := rsp.Header.Values("Content-Range"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Content-Range", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ContentRange = value
+		}
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers206 = &headers
+	case rsp.StatusCode == 304:
+		var headers GetJobFileResponse304Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: true, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = value
+		}
+		response.Headers304 = &headers
+	}
+
+	return response, nil
+}
+
+// ParsePauseJobResponse parses an HTTP response from a PauseJobWithResponse call
+func ParsePauseJobResponse(rsp *http.Response) (*PauseJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &PauseJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Job
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Job
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers PauseJobResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	case rsp.StatusCode == 202:
+		var headers PauseJobResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers202 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseResumeJobResponse parses an HTTP response from a ResumeJobWithResponse call
+func ParseResumeJobResponse(rsp *http.Response) (*ResumeJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ResumeJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Job
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers ResumeJobResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseRetryJobResponse parses an HTTP response from a RetryJobWithResponse call
+func ParseRetryJobResponse(rsp *http.Response) (*RetryJobResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &RetryJobResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 202:
+		var dest Job
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON202 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 202:
+		var headers RetryJobResponse202Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers202 = &headers
 	}
 
 	return response, nil
@@ -12135,6 +15957,213 @@ func ParseChangePasswordResponse(rsp *http.Response) (*ChangePasswordResponse, e
 			headers.RetryAfter = value
 		}
 		response.Headers429 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseListSchedulesResponse parses an HTTP response from a ListSchedulesWithResponse call
+func ParseListSchedulesResponse(rsp *http.Response) (*ListSchedulesResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &ListSchedulesResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest ScheduleList
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseCreateScheduleResponse parses an HTTP response from a CreateScheduleWithResponse call
+func ParseCreateScheduleResponse(rsp *http.Response) (*CreateScheduleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &CreateScheduleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 201:
+		var dest Schedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON201 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 201:
+		var headers CreateScheduleResponse201Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		if values := rsp.Header.Values("Location"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "Location", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.Location = &value
+		}
+		response.Headers201 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseDeleteScheduleResponse parses an HTTP response from a DeleteScheduleWithResponse call
+func ParseDeleteScheduleResponse(rsp *http.Response) (*DeleteScheduleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &DeleteScheduleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case rsp.StatusCode == 204:
+		break // No content-type
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	return response, nil
+}
+
+// ParseGetScheduleResponse parses an HTTP response from a GetScheduleWithResponse call
+func ParseGetScheduleResponse(rsp *http.Response) (*GetScheduleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &GetScheduleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Schedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers GetScheduleResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
+	}
+
+	return response, nil
+}
+
+// ParseUpdateScheduleResponse parses an HTTP response from a UpdateScheduleWithResponse call
+func ParseUpdateScheduleResponse(rsp *http.Response) (*UpdateScheduleResponse, error) {
+	bodyBytes, err := io.ReadAll(rsp.Body)
+	defer func() { _ = rsp.Body.Close() }()
+	if err != nil {
+		return nil, err
+	}
+
+	response := &UpdateScheduleResponse{
+		Body:         bodyBytes,
+		HTTPResponse: rsp,
+	}
+
+	switch {
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && rsp.StatusCode == 200:
+		var dest Schedule
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.JSON200 = &dest
+
+	case strings.Contains(rsp.Header.Get("Content-Type"), "json") && true:
+		var dest Problem
+		if err := json.Unmarshal(bodyBytes, &dest); err != nil {
+			return nil, err
+		}
+		response.ApplicationProblemJSONDefault = &dest
+
+	}
+
+	switch {
+	case rsp.StatusCode == 200:
+		var headers UpdateScheduleResponse200Headers
+		if values := rsp.Header.Values("ETag"); len(values) > 0 {
+			var value string
+			if err := runtime.BindStyledParameterWithOptions("simple", "ETag", values[0], &value, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""}); err != nil {
+				return nil, err
+			}
+			headers.ETag = &value
+		}
+		response.Headers200 = &headers
 	}
 
 	return response, nil

@@ -80,7 +80,7 @@ func (e *Error) Error() string {
 
 // Check returns nil for an answer with a 2xx or 304 status and an *Error for every other. Pass the HTTPResponse and Body of any answer:
 //
-//	answer, err := c.GetJobWithResponse(ctx, id)
+//	answer, err := c.GetJobWithResponse(ctx, id, nil)
 //	if err == nil {
 //		err = client.Check(answer.HTTPResponse, answer.Body)
 //	}

@@ -14,5 +14,6 @@ else
 fi
 bin/devenv up --instance bench servers
 go build -o "$folder/bench" ./bench
+(cd bench/river && go build -o "$folder/river" .)
 # shellcheck disable=SC2086 # flags are a list
-bin/devenv exec --instance bench -- "$folder/bench" -python "$rival" ${BENCHFLAGS:-}
+bin/devenv exec --instance bench -- "$folder/bench" -python "$rival" -river "$folder/river" ${BENCHFLAGS:-}

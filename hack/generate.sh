@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Generates everything that is generated: queries, the REST server and client, deep copies, CRDs, RBAC, and the chart's copies of the last two.
+# Generates everything that is generated: queries, what is said of the kinds of jobs in several places, the REST server and client, deep copies, CRDs, RBAC, and the chart's copies of the last two.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 tool() { go tool -modfile="$root/hack/tools/go.mod" "$@"; }
 
 (cd internal/postgres && tool sqlc generate)
+go run ./hack/jobkinds
 tool oapi-codegen -config services/api/gen/config.yaml services/api/openapi.yaml
 tool oapi-codegen -config client/config.yaml services/api/openapi.yaml
 tool controller-gen object paths=./api/...

@@ -9,6 +9,7 @@ if ! bin/devenv status --instance test --quiet 2> /dev/null; then
   trap 'bin/devenv down --instance test' EXIT
 fi
 bin/devenv up --instance test stack
+bin/devenv metrics --instance test
 bin/devenv tools --instance test
 # shellcheck disable=SC2086 # flags and packages are lists
 bin/devenv exec --instance test -- go test -timeout 20m ${GOTESTFLAGS:-} ${ATLAS_TEST_PACKAGES:-./...}

@@ -1,6 +1,12 @@
 package main
 
 import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
 	"github.com/spf13/cobra"
 
 	"github.com/atlas-platform/atlas/internal/config"
@@ -22,6 +28,25 @@ func adminCommand() *cobra.Command {
 			}
 			logger := telemetry.NewLogger(cmd.ErrOrStderr(), cfg.Log.Level, cfg.Log.Format)
 			return migrate.GrantAdmin(cmd.Context(), cfg, args[0], logger)
+		},
+	})
+	cmd.AddCommand(&cobra.Command{
+		Use:   "create EMAIL",
+		Short: "Create an account that is a platform admin; the password is read from standard input",
+		Long: "Create an account that is a platform admin. The password is the first line of standard input.\n\n" +
+			"Environment variables, their defaults and meanings:\n" + config.Usage[migrate.GrantConfig](),
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cfg, err := config.Load[migrate.GrantConfig]()
+			if err != nil {
+				return err
+			}
+			secret, err := bufio.NewReader(io.LimitReader(cmd.InOrStdin(), 4096)).ReadString('\n')
+			if err != nil && !errors.Is(err, io.EOF) {
+				return fmt.Errorf("read the password from standard input: %w", err)
+			}
+			logger := telemetry.NewLogger(cmd.ErrOrStderr(), cfg.Log.Level, cfg.Log.Format)
+			return migrate.CreateAdmin(cmd.Context(), cfg, args[0], strings.TrimRight(secret, "\r\n"), logger)
 		},
 	})
 	return cmd

@@ -25,7 +25,7 @@ Environment variables, their defaults and meanings:
 		GroupID: "operations",
 		Args:    cobra.NoArgs,
 	}
-	cmd.AddCommand(dlqListCommand(), dlqShowCommand(), dlqReplayCommand())
+	cmd.AddCommand(dlqListCommand(), dlqShowCommand(), dlqReplayCommand(), dlqDiscardCommand())
 	return cmd
 }
 
@@ -34,7 +34,7 @@ func dlqListCommand() *cobra.Command {
 	output, source := "text", ""
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List dead letters that were not sent back yet, the newest first",
+		Short: "List dead letters that were not sent back or discarded yet, the newest first",
 		Example: `  atlas dlq list
   atlas dlq list --group audit --reason "not supported"
   atlas dlq list --replayed -o json`,
@@ -52,15 +52,11 @@ func dlqListCommand() *cobra.Command {
 					return dlq.ListOutbox(cmd.Context(), cfg, f, o, cmd.OutOrStdout())
 				})
 			}
-			cfg, err := config.Load[dlq.Config]()
-			if err != nil {
-				return err
-			}
-			return dlq.List(cmd.Context(), cfg, o, cmd.OutOrStdout())
+			return onTopic(nil, &o.Filter, func(cfg dlq.Config) error { return dlq.List(cmd.Context(), cfg, o, cmd.OutOrStdout()) })
 		},
 	}
 	filterFlags(cmd, &o.Filter)
-	cmd.Flags().BoolVar(&o.Replayed, "replayed", false, "also those that were sent back")
+	cmd.Flags().BoolVar(&o.Replayed, "replayed", false, "also those that were sent back or discarded")
 	cmd.Flags().IntVar(&o.Limit, "limit", 50, "how many at most")
 	sourceFlag(cmd, &source)
 	outputFlag(cmd, &output)
@@ -81,19 +77,12 @@ func dlqShowCommand() *cobra.Command {
 					return dlq.ShowOutbox(cmd.Context(), cfg, f.IDs[0], cmd.OutOrStdout())
 				})
 			}
-			id, err := dlq.ParseID(args[0])
-			if err != nil {
-				return err
-			}
 			asJSON, err := isJSON(output)
 			if err != nil {
 				return err
 			}
-			cfg, err := config.Load[dlq.Config]()
-			if err != nil {
-				return err
-			}
-			return dlq.Show(cmd.Context(), cfg, id, asJSON, cmd.OutOrStdout())
+			var f dlq.Filter
+			return onTopic(args, &f, func(cfg dlq.Config) error { return dlq.Show(cmd.Context(), cfg, f.IDs[0], asJSON, cmd.OutOrStdout()) })
 		},
 	}
 	sourceFlag(cmd, &source)
@@ -131,19 +120,10 @@ Both consumers get what is sent back. That is harmless: the indexer reads the it
 					return err
 				})
 			}
-			for _, arg := range args {
-				id, err := dlq.ParseID(arg)
-				if err != nil {
-					return err
-				}
-				o.IDs = append(o.IDs, id)
-			}
-			cfg, err := config.Load[dlq.Config]()
-			if err != nil {
+			return onTopic(args, &o.Filter, func(cfg dlq.Config) error {
+				_, err := dlq.Replay(cmd.Context(), cfg, o, cmd.OutOrStdout())
 				return err
-			}
-			_, err = dlq.Replay(cmd.Context(), cfg, o, cmd.OutOrStdout())
-			return err
+			})
 		},
 	}
 	filterFlags(cmd, &o.Filter)
@@ -153,6 +133,52 @@ Both consumers get what is sent back. That is harmless: the indexer reads the it
 	sourceFlag(cmd, &source)
 	outputFlag(cmd, &output)
 	return cmd
+}
+
+func dlqDiscardCommand() *cobra.Command {
+	var o dlq.ReplayOptions
+	output := "text"
+	cmd := &cobra.Command{
+		Use:   "discard [PARTITION/OFFSET ...]",
+		Short: "Mark dead letters as done with, without sending them back",
+		Long: `Mark dead letters of consumers as done with: what can't be mended, or was seen to otherwise. They are not listed or sent back from then on, and stay in the
+dead-letter topic for as long as it keeps its records. Name letters, or choose them by --group, --reason or --type.`,
+		Example: `  atlas dlq discard 0/17 0/19
+  atlas dlq discard --reason "not a domain event" --dry-run`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 && o.Group == "" && o.Reason == "" && o.Type == "" {
+				return errors.New("say which letters: by id, or by --group, --reason or --type")
+			}
+			var err error
+			if o.JSON, err = isJSON(output); err != nil {
+				return err
+			}
+			return onTopic(args, &o.Filter, func(cfg dlq.Config) error {
+				_, err := dlq.Discard(cmd.Context(), cfg, o, cmd.OutOrStdout())
+				return err
+			})
+		},
+	}
+	filterFlags(cmd, &o.Filter)
+	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "only say which letters would be discarded")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+// onTopic adds the letters that are named to the filter and does it with the dead-letter topic.
+func onTopic(ids []string, f *dlq.Filter, do func(dlq.Config) error) error {
+	for _, arg := range ids {
+		id, err := dlq.ParseID(arg)
+		if err != nil {
+			return err
+		}
+		f.IDs = append(f.IDs, id)
+	}
+	cfg, err := config.Load[dlq.Config]()
+	if err != nil {
+		return err
+	}
+	return do(cfg)
 }
 
 func filterFlags(cmd *cobra.Command, f *dlq.Filter) {

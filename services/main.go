@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -71,12 +72,29 @@ func role[T interface{ log() config.Log }](name, short string, run func(context.
 			log := cfg.log()
 			logger := telemetry.NewLogger(cmd.ErrOrStderr(), log.Level, log.Format).With("role", name)
 			logger.InfoContext(cmd.Context(), "starting", "version", version())
-			if err := run(cmd.Context(), cfg, logger); err != nil {
+			ctx, stop, err := telemetry.StartTracing(cmd.Context(), log.Tracing.Of("atlas-"+name), logger)
+			if err != nil {
+				return err
+			}
+			err = run(ctx, cfg, logger)
+			flush(cmd.Context(), stop, logger)
+			if err != nil {
 				return err
 			}
 			logger.InfoContext(cmd.Context(), "stopped")
 			return nil
 		},
+	}
+}
+
+// flushTimeout is how long the last spans may take; with the drain it must stay below the time that a pod is given to end.
+const flushTimeout = 3 * time.Second
+
+func flush(ctx context.Context, stop func(context.Context) error, logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	if err := stop(ctx); err != nil {
+		logger.WarnContext(ctx, "the last spans were not sent", "error", err)
 	}
 }
 

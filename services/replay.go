@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"os"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/spf13/cobra"
 
+	"github.com/atlas-platform/atlas/internal/auditchain"
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/services/replay"
 )
@@ -18,6 +21,9 @@ func replayCommand() *cobra.Command {
 		Short: "Set a stopped consumer back, so that it does the topic's past again",
 		Long: `Set a stopped consumer back, so that it does the topic's past again once it runs: that rebuilds a search index or an audit trail that was lost.
 The group's committed offsets go back to a time, to an offset, or to the beginning; never forward. No member of the group may run meanwhile.
+
+With --group audit and DATABASE_URL it refuses when rows of the trail were lost that audit_heads still tells of: what is written then would come after a
+gap. docs/operations.md says what to clear first.
 
 Environment variables, their defaults and meanings:
 ` + config.Usage[replay.Config](),
@@ -40,6 +46,15 @@ Environment variables, their defaults and meanings:
 			cfg, err := config.Load[replay.Config]()
 			if err != nil {
 				return err
+			}
+			switch {
+			case o.Group != "audit":
+			case os.Getenv("DATABASE_URL") == "":
+				fmt.Fprintln(cmd.ErrOrStderr(), "without DATABASE_URL nobody looks whether rows of the audit trail were lost that its heads still tell of")
+			default:
+				if err := onAuditTrail(cmd.Context(), func(pool *pgxpool.Pool) error { return auditchain.Rebuildable(cmd.Context(), pool) }); err != nil {
+					return err
+				}
 			}
 			_, err = replay.Run(cmd.Context(), cfg, o, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -13,6 +14,9 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/exitcode"
+	"github.com/atlas-platform/atlas/internal/jobs"
+	"github.com/atlas-platform/atlas/internal/objects"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/search"
 	"github.com/atlas-platform/atlas/internal/telemetry"
@@ -30,6 +34,7 @@ type apiConfig struct {
 	Kafka         config.Kafka
 	Outbox        outboxConfig
 	Elasticsearch config.Elasticsearch
+	Objects       config.Objects
 	Ops           config.Ops
 	Log           config.Log
 }
@@ -51,7 +56,7 @@ func (c apiConfig) log() config.Log { return c.Log }
 // runAPI hosts the API and the relay: the relay is nudged in process by every commit, and tells the one that leads.
 func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 	tuneMemory()
-	pool, err := postgres.Open(ctx, cfg.Database.URL, cfg.Database.MaxConns)
+	pool, err := postgres.OpenFull(ctx, cfg.Database.URL, cfg.Database.MaxConns)
 	if err != nil {
 		return err
 	}
@@ -60,9 +65,14 @@ func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	store, err := openObjects(cfg.Objects)
+	if err != nil {
+		return err
+	}
 	registry := telemetry.NewRegistry()
-	publisher := relay.New(relay.Config{Brokers: cfg.Kafka.Brokers, Topic: cfg.Kafka.Topic, Retention: cfg.Outbox.Retention},
+	publisher := relay.New(relay.Config{Brokers: cfg.Kafka.Brokers, Secure: cfg.Kafka.Secure, Topic: cfg.Kafka.Topic, Retention: cfg.Outbox.Retention},
 		relay.Deps{Logger: logger, Pool: pool, Registerer: registry})
+	waker := jobs.NewWaker(logger, pool)
 	// Kafka and Elasticsearch are no readiness checks: the API takes writes and answers searches without them.
 	var listening atomic.Bool
 	health := telemetry.NewHealth(map[string]telemetry.Check{"database": pool.Ping, "listener": func(context.Context) error {
@@ -71,16 +81,17 @@ func runAPI(ctx context.Context, cfg apiConfig, logger *slog.Logger) error {
 		}
 		return nil
 	}})
+	gate := search.NewGate(pool, cfg.Elasticsearch.Index)
 	deps := api.Deps{
-		Logger: logger, Pool: pool, Registry: registry, Health: health, Nudge: publisher.Nudge, ShutdownTimeout: cfg.Ops.ShutdownTimeout,
-		Listening: func(string) { listening.Store(true) },
-		Searcher: search.NewFallback(search.NewElasticsearch(es, cfg.Elasticsearch.Index), search.NewPostgres(pool)).
-			Behind(search.NewGate(pool, cfg.Elasticsearch.Index)),
+		Logger: logger, Pool: pool, Objects: store, Registry: registry, Health: health, Nudge: publisher.Nudge, WakeWorkers: waker.Nudge,
+		ShutdownTimeout: cfg.Ops.ShutdownTimeout, Listening: func(string) { listening.Store(true) },
+		Searcher: search.NewFallback(search.NewElasticsearch(es, cfg.Elasticsearch.Index).In(cfg.Elasticsearch.Language).Behind(gate), search.NewPostgres(pool)).
+			Behind(gate),
 	}
 	// The relay outlives the API's drain, so that what the last requests wrote is published too.
 	return telemetry.RunInOrder(ctx, cfg.Ops.ShutdownTimeout,
 		func(ctx context.Context) error { return api.Run(ctx, cfg.API, deps) },
-		publisher.Run,
+		waker.Run, publisher.Run,
 		func(ctx context.Context) error {
 			return telemetry.ServeOps(ctx, cfg.Ops.Addr, health, registry, logger)
 		},
@@ -101,7 +112,23 @@ func closePool(pool *pgxpool.Pool) {
 }
 
 func newElasticsearch(cfg config.Elasticsearch) (*elasticsearch.Client, error) {
-	return elastic.NewClient(elastic.Config{URLs: cfg.URLs, Username: cfg.Username, Password: cfg.Password, APIKey: cfg.APIKey})
+	settings, err := cfg.Client()
+	if err != nil {
+		return nil, err
+	}
+	return elastic.NewClient(settings)
+}
+
+// openObjects returns nil when there is no object store.
+func openObjects(cfg config.Objects) (objects.Store, error) {
+	if cfg.StoreURL == "" {
+		return nil, nil
+	}
+	store, err := objects.Open(cfg.StoreURL)
+	if err != nil {
+		return nil, fmt.Errorf("OBJECT_STORE_URL: %w", err)
+	}
+	return store, nil
 }
 
 // part is a role that works until its context ends.
@@ -163,7 +190,11 @@ func runWorker(ctx context.Context, cfg workerConfig, logger *slog.Logger) error
 		if err != nil {
 			return nil, err
 		}
-		return worker.New(cfg.Config, worker.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry}), nil
+		store, err := openObjects(cfg.Objects)
+		if err != nil {
+			return nil, err
+		}
+		return worker.New(cfg.Config, worker.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Objects: store, Registerer: registry}), nil
 	})
 }
 
@@ -172,5 +203,10 @@ type migrateConfig struct{ migrate.Config }
 func (c migrateConfig) log() config.Log { return c.Log }
 
 func runMigrate(ctx context.Context, cfg migrateConfig, logger *slog.Logger) error {
-	return migrate.Run(ctx, cfg.Config, logger)
+	err := migrate.Run(ctx, cfg.Config, logger)
+	var ahead *postgres.SchemaAheadError
+	if errors.As(err, &ahead) {
+		return &exitError{code: exitcode.SchemaAhead, err: err}
+	}
+	return err
 }

@@ -6,15 +6,25 @@ import (
 )
 
 // AtlasStackSpec is the platform that one AtlasStack asks for.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.postgres.cloudSQL) || !has(self.worker) || !has(self.worker.autoscaling) || !has(self.worker.autoscaling.lag) || self.worker.autoscaling.lag.source != 'KEDA'",message="KEDA can't reach a database behind postgres.cloudSQL, whose connector runs beside the pods: set worker.autoscaling.lag.source to ExternalMetric"
 type AtlasStackSpec struct {
 	// image is the container image of the data plane, with a tag other than latest, or with a digest. A new image is
 	// rolled out only after its database migrations succeeded.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^((localhost|[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)+|[a-zA-Z0-9.-]+:[0-9]{1,5}|\[[0-9a-fA-F:]+\](:[0-9]{1,5})?)/)?[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@(sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}))?$')`,message="image is not the name of an image: want name:tag or name@sha256: and 64 digits, registry.example.com/team/atlas:1.2.3 for example, the name in lower case and without spaces"
 	// +kubebuilder:validation:XValidation:rule="self.contains('@sha256:') || self.matches(':[A-Za-z0-9_][A-Za-z0-9_.-]*$')",message="image has neither a tag nor a digest: write registry/name:tag or registry/name@sha256:…"
 	// +kubebuilder:validation:XValidation:rule="!self.endsWith(':latest')",message="image has the tag latest, which changes under a running platform: write a version tag or a digest"
 	Image string `json:"image"`
+
+	// version is what status.version says of the image once every role runs it: for an image that is named by its digest, or by a tag that moves. It is a
+	// name only, and changing it starts no pod. The image's tag, or else its digest, is the version when it is not set.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?$')`,message="version is not the name of a version, 1.4.2 for example: want letters, digits, '.', '_' and '-', with a letter or a digit first and last"
+	Version string `json:"version,omitempty"`
 
 	// imagePullPolicy is the pull policy of every container. Kubernetes' own default (IfNotPresent) applies when it is not set.
 	// +optional
@@ -26,6 +36,7 @@ type AtlasStackSpec struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:XValidation:rule="has(self.name) && size(self.name) > 0",message="the name is empty: name a Secret in the stack's namespace"
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 
 	// logLevel is the log level of every role.
@@ -46,6 +57,10 @@ type AtlasStackSpec struct {
 	// +required
 	Elasticsearch ElasticsearchSpec `json:"elasticsearch"`
 
+	// objectStore is where the files of jobs of type import and export are. Without it such jobs are refused.
+	// +optional
+	ObjectStore *ObjectStoreSpec `json:"objectStore,omitempty"`
+
 	// auth says where the API's signing key and the first admin come from.
 	// +optional
 	// +default={}
@@ -54,6 +69,7 @@ type AtlasStackSpec struct {
 	// api is the role that serves the REST API and relays events to Kafka.
 	// +optional
 	// +default={}
+	// +kubebuilder:validation:XValidation:rule="!has(self.autoscaling) || !has(self.autoscaling.lag)",message="api.autoscaling.lag does not exist, no work waits for the API: use targetCPUUtilizationPercentage"
 	API ComponentSpec `json:"api,omitzero"`
 
 	// indexer is the role that copies items into Elasticsearch.
@@ -71,6 +87,31 @@ type AtlasStackSpec struct {
 	// +default={}
 	Worker ComponentSpec `json:"worker,omitzero"`
 
+	// networking says who reaches the platform and how.
+	// +optional
+	// +default={}
+	Networking NetworkingSpec `json:"networking,omitzero"`
+
+	// observability says what is told about the platform and to whom.
+	// +optional
+	// +default={}
+	Observability ObservabilitySpec `json:"observability,omitzero"`
+
+	// retention says how long the platform keeps what nobody needs any more.
+	// +optional
+	// +default={}
+	Retention RetentionSpec `json:"retention,omitzero"`
+
+	// enrichment says which web pages jobs of type enrich may fetch.
+	// +optional
+	// +default={}
+	Enrichment EnrichmentSpec `json:"enrichment,omitzero"`
+
+	// serviceAccountAnnotations are those of the pods' ServiceAccounts, by which clouds give them an identity: iam.gke.io/gcp-service-account for example.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	ServiceAccountAnnotations map[string]string `json:"serviceAccountAnnotations,omitempty"`
+
 	// migration bounds the Job that migrates the database.
 	// +optional
 	// +default={}
@@ -79,182 +120,62 @@ type AtlasStackSpec struct {
 	// paused stops the controller from changing anything for this stack, in the cluster, in Kafka or in Elasticsearch.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
+
+	// hibernate scales every role to zero pods, until it is removed. Data, topic and index stay, and so does everything else that the stack has.
+	// +optional
+	Hibernate bool `json:"hibernate,omitempty"`
 }
 
-// PostgresSpec says how to reach PostgreSQL.
-type PostgresSpec struct {
-	// urlSecretRef is the key of a Secret in the stack's namespace that holds a PostgreSQL URI,
-	// postgres://user:password@host:5432/database.
-	// +required
-	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0",message="urlSecretRef.name is empty: name a Secret in the stack's namespace"
-	// +kubebuilder:validation:XValidation:rule="!has(self.optional) || !self.optional",message="urlSecretRef can't be optional: the platform needs its database"
-	URLSecretRef corev1.SecretKeySelector `json:"urlSecretRef"`
-}
-
-// KafkaSpec says how to reach Kafka and what the topic looks like.
-type KafkaSpec struct {
-	// brokers are the bootstrap addresses, each host:port.
-	// +required
-	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MaxLength=262
-	// +kubebuilder:validation:items:Pattern=`^([a-zA-Z0-9._-]+|\[[0-9a-fA-F:.]+\]):[0-9]{1,5}$`
-	Brokers []string `json:"brokers"`
-
-	// topic is the topic of domain events. A dead-letter topic named <name>.dlq with the same replication factor is kept beside it.
-	// +optional
-	// +default={}
-	Topic TopicSpec `json:"topic,omitzero"`
-}
-
-// TopicSpec is the topic of domain events. Deleting the stack keeps the topic.
-//
-// +kubebuilder:validation:XValidation:rule="!has(self.retention) || !has(self.config) || !('retention.ms' in self.config)",message="retention is set twice: keep topic.retention and remove retention.ms from topic.config"
-type TopicSpec struct {
-	// name is the topic's name, which no other stack on the same Kafka may have: each would consume events of the other.
-	// It can't be changed: events that were not consumed yet would be left behind.
-	// +optional
-	// +default="atlas.domain-events.v1"
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=245
-	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9._-]+$`
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="topic.name can't be changed, events not consumed yet would be left behind: create another AtlasStack for another topic"
-	Name string `json:"name,omitempty"`
-
-	// partitions is the number of partitions. It may grow; Kafka can't shrink a topic.
-	// +optional
-	// +default=6
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=10000
-	// +kubebuilder:validation:XValidation:rule="self >= oldSelf",message="topic.partitions can't be lowered, Kafka never removes partitions: keep the old number or a higher one"
-	Partitions int32 `json:"partitions,omitempty"`
-
-	// replicationFactor is the number of copies of each partition. It counts when the topic is created; a topic that has
-	// another one is reported as Stalled.
-	// +optional
-	// +default=1
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=32767
-	ReplicationFactor int16 `json:"replicationFactor,omitempty"`
-
-	// retention is how long events are kept, for example 168h. The broker's default applies when it is not set.
+// RetentionSpec says how long the platform keeps what nobody needs any more. The release's own defaults apply to what is not set.
+type RetentionSpec struct {
+	// trash is how long deleted items can be restored, 720h for example.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	Retention *metav1.Duration `json:"retention,omitempty"`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([0-9]{1,6}(\.[0-9]+)?h|[0-9]{1,9}(\.[0-9]+)?[ms]|[0-9]{1,12}(\.[0-9]+)?ms)+$')`,message="want a duration of more than 0s, such as 90s, 15m or 168h: its units are h, m, s and ms, days are not a unit, and it has no sign"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'^([0-9]{1,6}(\.[0-9]+)?h|[0-9]{1,9}(\.[0-9]+)?[ms]|[0-9]{1,12}(\.[0-9]+)?ms)+$') || duration(self) > duration('0s')`,message="retention.trash is zero, and deleted items would be gone at once: raise it, or remove it for the default"
+	Trash *metav1.Duration `json:"trash,omitempty"`
 
-	// config are further topic settings by their Kafka names, for example min.insync.replicas. Settings not named here are left as they are.
+	// jobs is how long finished jobs can be looked at, 720h for example.
 	// +optional
-	// +kubebuilder:validation:MaxProperties=64
-	Config map[string]string `json:"config,omitempty"`
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([0-9]{1,6}(\.[0-9]+)?h|[0-9]{1,9}(\.[0-9]+)?[ms]|[0-9]{1,12}(\.[0-9]+)?ms)+$')`,message="want a duration of more than 0s, such as 90s, 15m or 168h: its units are h, m, s and ms, days are not a unit, and it has no sign"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'^([0-9]{1,6}(\.[0-9]+)?h|[0-9]{1,9}(\.[0-9]+)?[ms]|[0-9]{1,12}(\.[0-9]+)?ms)+$') || duration(self) > duration('0s')`,message="retention.jobs is zero, and finished jobs would be gone at once: raise it, or remove it for the default"
+	Jobs *metav1.Duration `json:"jobs,omitempty"`
+
+	// files is how long exports and uploads stay in the object store, 168h for example.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=32
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^([0-9]{1,6}(\.[0-9]+)?h|[0-9]{1,9}(\.[0-9]+)?[ms]|[0-9]{1,12}(\.[0-9]+)?ms)+$')`,message="want a duration of more than 0s, such as 90s, 15m or 168h: its units are h, m, s and ms, days are not a unit, and it has no sign"
+	// +kubebuilder:validation:XValidation:rule=`!self.matches(r'^([0-9]{1,6}(\.[0-9]+)?h|[0-9]{1,9}(\.[0-9]+)?[ms]|[0-9]{1,12}(\.[0-9]+)?ms)+$') || duration(self) > duration('0s')`,message="retention.files is zero, and files would be gone at once: raise it, or remove it for the default"
+	Files *metav1.Duration `json:"files,omitempty"`
 }
 
-// ElasticsearchSpec says how to reach Elasticsearch and what the index looks like.
-type ElasticsearchSpec struct {
-	// addresses are the http or https URLs of the nodes. Credentials belong into credentialsSecretRef, never into a URL.
-	// +required
+// EnrichmentSpec says which web pages jobs of type enrich may fetch. Pages of the public Internet may be, addresses of private networks may not.
+type EnrichmentSpec struct {
+	// allowCIDRs are the networks of an intranet whose pages may be fetched, from any port.
+	// +optional
 	// +listType=set
-	// +kubebuilder:validation:MinItems=1
-	// +kubebuilder:validation:MaxItems=32
-	// +kubebuilder:validation:items:MaxLength=512
-	// +kubebuilder:validation:items:Pattern=`^https?://[^\s/@,]+(/[^\s@,]*)?$`
-	Addresses []string `json:"addresses"`
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="want a CIDR, 10.0.0.0/8 for example"
+	AllowCIDRs []string `json:"allowCIDRs,omitempty"`
 
-	// credentialsSecretRef is a Secret in the stack's namespace with either the keys username and password, or the key apiKey.
+	// denyCIDRs are networks that are never fetched from although they are public, such as your own.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0",message="credentialsSecretRef.name is empty: name a Secret in the stack's namespace"
-	CredentialsSecretRef *corev1.LocalObjectReference `json:"credentialsSecretRef,omitempty"`
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="want a CIDR, 10.0.0.0/8 for example"
+	DenyCIDRs []string `json:"denyCIDRs,omitempty"`
 
-	// index is the search index.
+	// contact is a URL or an e-mail address in the User-Agent, for the owners of the servers that are asked.
 	// +optional
-	// +default={}
-	Index IndexSpec `json:"index,omitzero"`
-}
-
-// IndexSpec is the search index. Deleting the stack keeps it.
-type IndexSpec struct {
-	// alias is the name that is searched and written; the indices behind it are named <alias>-<definition>-<time>.
-	// No other stack on the same Elasticsearch may have it. It can't be changed: search would be empty behind the new name.
-	// +optional
-	// +default="atlas-items"
-	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=200
-	// +kubebuilder:validation:Pattern=`^[a-z0-9][a-z0-9._-]*$`
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="index.alias can't be changed, search would be empty behind the new name: create another AtlasStack for another alias"
-	Alias string `json:"alias,omitempty"`
-
-	// shards is the number of primary shards of indices created from now on. An existing index keeps its own.
-	// +optional
-	// +default=1
-	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=1024
-	Shards int32 `json:"shards,omitempty"`
-
-	// replicas is the number of copies of each shard. It is applied to the live index too.
-	// +optional
-	// +default=0
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=1024
-	Replicas *int32 `json:"replicas,omitempty"`
-
-	// refreshInterval is how long a write may stay invisible to search. It is applied to the live index too.
-	// +optional
-	// +default="1s"
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MaxLength=32
-	// +kubebuilder:validation:Pattern=`^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$`
-	RefreshInterval *metav1.Duration `json:"refreshInterval,omitempty"`
-}
-
-// AuthSpec says where the API's signing key and the first admin come from.
-type AuthSpec struct {
-	// signingKeySecretRef is the key of a Secret that holds the Ed25519 private key (PEM, PKCS #8) that access tokens are
-	// signed with. When it is not set, the operator makes a key once in the Secret <stack>-auth under signing-key.pem.
-	// That Secret outlives the stack, so that a stack created again on the same database goes on working.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0",message="signingKeySecretRef.name is empty: name a Secret in the stack's namespace, or remove signingKeySecretRef to have a key generated"
-	// +kubebuilder:validation:XValidation:rule="!has(self.optional) || !self.optional",message="signingKeySecretRef can't be optional: remove it to have one generated"
-	SigningKeySecretRef *corev1.SecretKeySelector `json:"signingKeySecretRef,omitempty"`
-
-	// admin is the platform admin that the migration ensures.
-	// +optional
-	// +default={}
-	Admin AdminSpec `json:"admin,omitzero"`
-}
-
-// AdminSpec is the platform admin that the migration ensures.
-type AdminSpec struct {
-	// email is the admin's login.
-	// +optional
-	// +default="admin@atlas.local"
-	// +kubebuilder:validation:MaxLength=254
-	// +kubebuilder:validation:Pattern=`^[^@\s]+@[^@\s]+$`
-	Email string `json:"email,omitempty"`
-
-	// passwordSecretRef is the key of a Secret that holds the admin's password. When it is not set, the operator makes a
-	// password once in the Secret <stack>-admin under password, beside email. That Secret outlives the stack, so that a
-	// stack created again on the same database keeps its admin.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="has(self.name) && size(self.name) > 0",message="passwordSecretRef.name is empty: name a Secret in the stack's namespace, or remove passwordSecretRef to have a password generated"
-	// +kubebuilder:validation:XValidation:rule="!has(self.optional) || !self.optional",message="passwordSecretRef can't be optional: remove it to have one generated"
-	PasswordSecretRef *corev1.SecretKeySelector `json:"passwordSecretRef,omitempty"`
-}
-
-// ComponentSpec sizes one role.
-type ComponentSpec struct {
-	// replicas is the number of pods.
-	// +optional
-	// +default=1
-	// +kubebuilder:validation:Minimum=0
-	// +kubebuilder:validation:Maximum=1000
-	Replicas *int32 `json:"replicas,omitempty"`
-
-	// resources are the requests and limits of each pod.
-	// +optional
-	// +kubebuilder:validation:XValidation:rule="!has(self.claims)",message="resources.claims is not supported: remove it"
-	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
+	// +kubebuilder:validation:XValidation:rule=`self.matches(r'^[!-\x27*-~]+$')`,message="want a URL or an e-mail address without spaces and parentheses, https://example.com/about-our-bot for example"
+	Contact string `json:"contact,omitempty"`
 }
 
 // MigrationSpec bounds the Job that migrates the database.
@@ -287,7 +208,7 @@ type AtlasStackStatus struct {
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// version is the tag or digest of the image that every role runs, once it has rolled out.
+	// version is the spec's version of the image that every role runs, or else the image's tag or digest, once it has rolled out.
 	// +optional
 	Version string `json:"version,omitempty"`
 
@@ -295,15 +216,66 @@ type AtlasStackStatus struct {
 	// +optional
 	Endpoint string `json:"endpoint,omitempty"`
 
+	// externalEndpoint is the URL of the REST API outside the cluster: the Ingress' host, or the address of the load balancer. An HTTPRoute has none here,
+	// because its scheme and port are the Gateway's.
+	// +optional
+	ExternalEndpoint string `json:"externalEndpoint,omitempty"`
+
 	// components are the pods of each role.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	Components []ComponentStatus `json:"components,omitempty"`
 
+	// lastHandledReconcileAt is the value of the annotation reconcile.platform.atlas.dev/requestedAt that was looked at last.
+	// +optional
+	LastHandledReconcileAt string `json:"lastHandledReconcileAt,omitempty"`
+
+	// topic is the topic that this stack has, once it has it.
+	// +optional
+	Topic *TopicStatus `json:"topic,omitempty"`
+
+	// searchIndex is the search index that this stack has, once it has it.
+	// +optional
+	SearchIndex *SearchIndexStatus `json:"searchIndex,omitempty"`
+
+	// signingKey tells how old a generated signing key is.
+	// +optional
+	SigningKey *SigningKeyStatus `json:"signingKey,omitempty"`
+
 	// migration is the last migration that succeeded. It is kept here so that it isn't repeated once its Job is gone.
 	// +optional
 	Migration *MigrationStatus `json:"migration,omitempty"`
+}
+
+// TopicStatus is a topic of one Kafka.
+type TopicStatus struct {
+	// clusterID is the identity that the Kafka gives itself.
+	// +required
+	ClusterID string `json:"clusterID"`
+	// name is the topic's name.
+	// +required
+	Name string `json:"name"`
+}
+
+// SearchIndexStatus is an alias of one Elasticsearch.
+type SearchIndexStatus struct {
+	// clusterUUID is the identity that the Elasticsearch gives itself.
+	// +required
+	ClusterUUID string `json:"clusterUUID"`
+	// alias is the alias.
+	// +required
+	Alias string `json:"alias"`
+}
+
+// SigningKeyStatus tells about a generated signing key.
+type SigningKeyStatus struct {
+	// rotationTime is when the key was made.
+	// +required
+	RotationTime metav1.Time `json:"rotationTime"`
+	// nextRotationTime is when it is replaced.
+	// +optional
+	NextRotationTime *metav1.Time `json:"nextRotationTime,omitempty"`
 }
 
 // ComponentStatus counts the pods of one role.
@@ -333,7 +305,7 @@ type MigrationStatus struct {
 }
 
 // AtlasStack is a whole Atlas platform: its roles, topic, search index and database schema. Deleting it removes the
-// workloads; the topic, the index, the database and the generated Secrets stay.
+// workloads; the database and the generated Secrets stay, and so do topic and index, unless their deletionPolicy is Delete.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -351,8 +323,9 @@ type AtlasStack struct {
 	// spec is the platform asked for.
 	// +required
 	Spec AtlasStackSpec `json:"spec"`
-	// status is what the controller last saw.
+	// status is what the controller last saw. Before it has seen anything, kstatus would call a stack without a status Current.
 	// +optional
+	// +default={"observedGeneration":-1}
 	Status AtlasStackStatus `json:"status,omitzero"`
 }
 

@@ -18,10 +18,13 @@ const (
 	ConditionMigrationsApplied = "MigrationsApplied"
 	// ConditionTopicReady is True when the topic and its dead-letter topic are as the spec asks.
 	ConditionTopicReady = "TopicReady"
-	// ConditionSearchIndexReady is True when the index template, an index and the alias are in place.
+	// ConditionSearchIndexReady is True when the index template, an index of its definition and the alias are in place. Search works while it is False
+	// with reason ReindexRequired, Reindexing or ReindexFailed, and Ready does not wait for it then.
 	ConditionSearchIndexReady = "SearchIndexReady"
 	// ConditionWorkloadsReady is True when every Deployment has rolled out and all its pods are ready.
 	ConditionWorkloadsReady = "WorkloadsReady"
+	// ConditionExposureReady is True when what stands around the pods is in place: Services, Ingress, route, network policies, monitor and dashboards.
+	ConditionExposureReady = "ExposureReady"
 )
 
 // Conditions of an AtlasJob besides the kstatus ones.
@@ -34,16 +37,39 @@ const (
 
 // Reasons used in more than one condition.
 const (
-	ReasonReady            = "Ready"
-	ReasonProgressing      = "Progressing"
-	ReasonPaused           = "Paused"
-	ReasonWaiting          = "WaitingForEarlierStep"
-	ReasonSecretNotFound   = "SecretNotFound"
-	ReasonSecretKeyMissing = "SecretKeyMissing"
-	ReasonSecretInvalid    = "SecretInvalid"
-	ReasonUnreachable      = "Unreachable"
-	ReasonRefused          = "Refused"
-	ReasonForbiddenChange  = "ForbiddenChange"
-	ReasonFailed           = "Failed"
-	ReasonError            = "Error"
+	ReasonReady             = "Ready"
+	ReasonProgressing       = "Progressing"
+	ReasonPaused            = "Paused"
+	ReasonNameTaken         = "NameTaken"
+	ReasonWaiting           = "WaitingForEarlierStep"
+	ReasonSecretNotFound    = "SecretNotFound"
+	ReasonConfigMapNotFound = "ConfigMapNotFound"
+	ReasonSecretKeyMissing  = "SecretKeyMissing"
+	ReasonSecretInvalid     = "SecretInvalid"
+	ReasonUnreachable       = "Unreachable"
+	ReasonRefused           = "Refused"
+	ReasonForbiddenChange   = "ForbiddenChange"
+	ReasonCRDMissing        = "CRDMissing"
+	ReasonFailed            = "Failed"
+	ReasonPodTemplate       = "PodTemplateInvalid"
+	ReasonHibernated        = "Hibernated"
+	ReasonError             = "Error"
+	// ReasonClaimedByOther is of a stack whose topic or index is another stack's.
+	ReasonClaimedByOther = "ClaimedByOther"
+	// ReasonDowngradeRefused is of a stack whose image is older than its database.
+	ReasonDowngradeRefused = "DowngradeRefused"
+	// ReasonTerminating is of a stack that is being deleted.
+	ReasonTerminating = "Terminating"
 )
+
+// Reasons of SearchIndexReady that tell of an index of another definition than this release's.
+const (
+	ReasonReindexRequired = "ReindexRequired"
+	ReasonReindexing      = "Reindexing"
+	ReasonReindexFailed   = "ReindexFailed"
+)
+
+// Serves tells of a reason of SearchIndexReady that search works nevertheless.
+func Serves(reason string) bool {
+	return reason == ReasonReindexRequired || reason == ReasonReindexing || reason == ReasonReindexFailed
+}

@@ -10,8 +10,9 @@ import (
 	"github.com/atlas-platform/atlas/api/v1alpha1"
 )
 
-// maxMessage keeps a condition readable in a terminal, far below the API server's limit.
-const maxMessage = 1024
+// maxMessage keeps a condition readable in a terminal, far below the API server's limit. With the condition's name before it, it fits into an Event, for which
+// Kubernetes takes 1,024 bytes.
+const maxMessage = 960
 
 // SetCondition sets one condition for a generation and reports whether its status or reason changed.
 func SetCondition(conditions *[]metav1.Condition, generation int64, kind string, status metav1.ConditionStatus, reason, message string) bool {
@@ -33,6 +34,9 @@ func SetStepResult(conditions *[]metav1.Condition, generation int64, kind, ready
 	if stalled, ok := AsStalled(err); ok {
 		return SetCondition(conditions, generation, kind, metav1.ConditionFalse, stalled.Reason, stalled.Message)
 	}
+	if outdated, ok := AsOutdated(err); ok {
+		return SetCondition(conditions, generation, kind, metav1.ConditionFalse, outdated.Reason, outdated.Message)
+	}
 	if waiting, ok := AsWaiting(err); ok {
 		status := metav1.ConditionFalse
 		if waiting.Lost && wasReady(*conditions, generation, kind) {
@@ -49,7 +53,7 @@ func wasReady(conditions []metav1.Condition, generation int64, kind string) bool
 	if c == nil || c.ObservedGeneration != generation {
 		return false
 	}
-	return c.Status == metav1.ConditionTrue || (c.Status == metav1.ConditionUnknown && c.Reason == v1alpha1.ReasonUnreachable)
+	return c.Status == metav1.ConditionTrue || (c.Status == metav1.ConditionUnknown && c.Reason == v1alpha1.ReasonUnreachable) || v1alpha1.Serves(c.Reason)
 }
 
 // Message makes text fit for a condition: one line of bounded length.

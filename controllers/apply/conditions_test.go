@@ -59,6 +59,7 @@ func TestMessageIsOneShortLine(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "a b", apply.Message("a\n\tb\n"))
 	long := apply.Message(strings.Repeat("é", 2000))
+	require.LessOrEqual(t, len(v1alpha1.ConditionReferencesResolved+": "+long), 1024, "an Event takes no more")
 	require.LessOrEqual(t, len(long), 1100)
 	require.True(t, utf8.ValidString(long))
 }

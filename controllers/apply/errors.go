@@ -11,6 +11,8 @@ import (
 type Stalled struct {
 	Reason  string // CamelCase, for the condition
 	Message string // what is wrong and the way out
+	// After is when to look again at something else of the same step; 0 when there is nothing.
+	After time.Duration
 }
 
 func (e *Stalled) Error() string { return e.Message }
@@ -38,4 +40,20 @@ func AsStalled(err error) (*Stalled, bool) {
 func AsWaiting(err error) (*Waiting, bool) {
 	var waiting *Waiting
 	return waiting, errors.As(err, &waiting)
+}
+
+// Outdated is returned by a step whose object does its work and is not as it should be. The steps after it go on, and Ready does not wait for it.
+type Outdated struct {
+	Reason  string
+	Message string
+	// Index is the index that is searched and Hash the definition that another one should have.
+	Index, Hash string
+}
+
+func (e *Outdated) Error() string { return e.Message }
+
+// AsOutdated returns the Outdated in err's chain.
+func AsOutdated(err error) (*Outdated, bool) {
+	var outdated *Outdated
+	return outdated, errors.As(err, &outdated)
 }

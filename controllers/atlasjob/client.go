@@ -1,6 +1,7 @@
 package atlasjob
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,8 +18,8 @@ import (
 const (
 	// callTimeout bounds one call, its body included. A reconcile makes one call, so it also bounds how long a worker is held up.
 	callTimeout = 5 * time.Second
-	// maxAnswer bounds what is read of an answer. A job has about 500 bytes.
-	maxAnswer = 64 << 10
+	// maxAnswer bounds what is read of an answer. A job has about 1 kB, and the errors of its last attempts.
+	maxAnswer = 256 << 10
 )
 
 // refusedError says that the API understood the request and won't do it: asking again gives the same answer.
@@ -86,6 +87,75 @@ func (c jobsClient) submit(ctx context.Context, key string, request atlas.JobCre
 
 // get reads a job.
 func (c jobsClient) get(ctx context.Context, id string) (*atlas.Job, error) {
+	return c.call(ctx, id, "get the job", func(ctx context.Context, api *atlas.ClientWithResponses, id uuid.UUID) (*http.Response, []byte, *atlas.Job, error) {
+		answer, err := api.GetJobWithResponse(ctx, id, nil)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return answer.HTTPResponse, answer.Body, answer.JSON200, nil
+	})
+}
+
+// find returns the job that was submitted with a key; nil when there is none.
+func (c jobsClient) find(ctx context.Context, key string) (*atlas.Job, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	api, err := c.api()
+	if err != nil {
+		return nil, err
+	}
+	answer, err := api.ListJobsWithResponse(ctx, &atlas.ListJobsParams{IdempotencyKey: &key})
+	if err != nil {
+		return nil, fmt.Errorf("look for the job: %w", err)
+	}
+	if err := atlas.Check(answer.HTTPResponse, answer.Body); err != nil {
+		return nil, failure(answer.HTTPResponse.Request, err)
+	}
+	switch {
+	case answer.JSON200 == nil || answer.JSON200.Items == nil:
+		return nil, errors.New("the API's answer is not a list of jobs")
+	case len(answer.JSON200.Items) == 0:
+		return nil, nil
+	case len(answer.JSON200.Items) > 1:
+		return nil, errors.New("the API answered several jobs with one key")
+	}
+	return answered(answer.HTTPResponse, answer.Body, &answer.JSON200.Items[0])
+}
+
+// cancel asks for the end of a job.
+func (c jobsClient) cancel(ctx context.Context, id string) (*atlas.Job, error) {
+	return c.call(ctx, id, "cancel the job", func(ctx context.Context, api *atlas.ClientWithResponses, id uuid.UUID) (*http.Response, []byte, *atlas.Job, error) {
+		answer, err := api.CancelJobWithResponse(ctx, id)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return answer.HTTPResponse, answer.Body, cmp.Or(answer.JSON200, answer.JSON202), nil
+	})
+}
+
+// pause has a job wait, or lets it go on.
+func (c jobsClient) pause(ctx context.Context, id uuid.UUID, paused bool) (*atlas.Job, error) {
+	what := map[bool]string{true: "pause the job", false: "resume the job"}[paused]
+	return c.call(ctx, id.String(), what, func(ctx context.Context, api *atlas.ClientWithResponses, id uuid.UUID) (*http.Response, []byte, *atlas.Job, error) {
+		if paused {
+			answer, err := api.PauseJobWithResponse(ctx, id)
+			if err != nil {
+				return nil, nil, nil, err
+			}
+			return answer.HTTPResponse, answer.Body, cmp.Or(answer.JSON200, answer.JSON202), nil
+		}
+		answer, err := api.ResumeJobWithResponse(ctx, id)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		return answer.HTTPResponse, answer.Body, answer.JSON200, nil
+	})
+}
+
+// call is one call about one job, which the API answers.
+func (c jobsClient) call(ctx context.Context, id, what string,
+	send func(ctx context.Context, api *atlas.ClientWithResponses, id uuid.UUID) (*http.Response, []byte, *atlas.Job, error),
+) (*atlas.Job, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	wanted, err := uuid.Parse(id)
@@ -96,12 +166,11 @@ func (c jobsClient) get(ctx context.Context, id string) (*atlas.Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer, err := api.GetJobWithResponse(ctx, wanted)
+	response, body, job, err := send(ctx, api, wanted) //nolint:bodyclose // the generated client has read and closed it
 	if err != nil {
-		return nil, fmt.Errorf("get the job: %w", err)
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	job, err := answered(answer.HTTPResponse, answer.Body, answer.JSON200)
-	if err == nil && job.ID != wanted {
+	if job, err = answered(response, body, job); err == nil && job.ID != wanted {
 		return nil, errors.New("the API answered another job than the one asked for")
 	}
 	return job, err

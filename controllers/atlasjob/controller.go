@@ -1,21 +1,16 @@
 // Package atlasjob reconciles AtlasJobs: it submits each one to its stack's REST API exactly once, with a token that lives as long as the call, and
-// mirrors the job into status until it is finished. Deleting an AtlasJob forgets it and nothing more: a job that was submitted runs to its end.
+// mirrors the job into status until it is finished. What spec.suspend says is passed on, and deleting an AtlasJob cancels its job.
 package atlasjob
 
 import (
 	"context"
-	"crypto/ed25519"
 	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
-	"github.com/google/uuid"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/workqueue"
@@ -23,13 +18,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	platformv1alpha1 "github.com/atlas-platform/atlas/api/v1alpha1"
-	atlas "github.com/atlas-platform/atlas/client"
-	"github.com/atlas-platform/atlas/internal/token"
 )
 
 const (
@@ -40,11 +34,23 @@ const (
 	pollQueued  = 2 * time.Second
 	// recheckReferences is how soon a missing reference is looked for again. The stack is watched as well; Secrets are not.
 	recheckReferences = 5 * time.Second
+	// pollSuspended is how often a job is looked at that can't move before its spec changes.
+	pollSuspended = 10 * time.Second
 	// recheckRefused is how soon a job that the API doesn't show any more is asked for again.
 	recheckRefused = time.Minute
 	// A call that failed is tried again after minBackoff, then twice that, up to maxBackoff.
 	minBackoff = 500 * time.Millisecond
 	maxBackoff = 30 * time.Second
+
+	// submitGrace is how long after the last possible submission a job may still appear: the API gives a request 30 s, the call before it 5 s.
+	submitGrace = 45 * time.Second
+	// cancelPatience is how long a deleted AtlasJob stays while its job can't be cancelled.
+	cancelPatience = 10 * time.Minute
+	// barredPatience is the same where the operator may not read the signing key any more, because its Role went with the namespace. The API's pods have gone by then.
+	barredPatience = 30 * time.Second
+
+	// finalizer keeps an AtlasJob whose job may exist and may not be final yet.
+	finalizer = platformv1alpha1.CancelJobFinalizer
 
 	workers  = 4
 	jitter   = 0.5
@@ -68,11 +74,14 @@ type Reconciler struct {
 	BaseURL func(*platformv1alpha1.AtlasStack) string
 	// Clock is time.Now unless a test says otherwise.
 	Clock func() time.Time
+	// pace multiplies every interval; 0 means 1. Tests are in a hurry.
+	pace float64
 }
 
-// +kubebuilder:rbac:groups=platform.atlas.dev,resources=atlasjobs,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=platform.atlas.dev,resources=atlasjobs,verbs=get;list;watch;delete;patch
 // +kubebuilder:rbac:groups=platform.atlas.dev,resources=atlasjobs/status,verbs=patch
 // +kubebuilder:rbac:groups=platform.atlas.dev,resources=atlasstacks,verbs=get;list;watch
+// +kubebuilder:rbac:groups=platform.atlas.dev,resources=atlasschedules,verbs=get
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
@@ -91,7 +100,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&platformv1alpha1.AtlasStack{}, handler.EnqueueRequestsFromMapFunc(r.jobsWaitingFor)).
 		WithOptions(controller.Options{
 			MaxConcurrentReconciles: workers,
-			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minBackoff, maxBackoff),
+			RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](r.paced(minBackoff), r.paced(maxBackoff)),
 		}).
 		Complete(r)
 }
@@ -111,7 +120,7 @@ func (r *Reconciler) setDefaults() {
 	}
 }
 
-// jobsWaitingFor lists the AtlasJobs of a stack that are not submitted yet. The others are polled anyway.
+// jobsWaitingFor lists the AtlasJobs of a stack that are not submitted yet or are being deleted. The others are polled anyway.
 func (r *Reconciler) jobsWaitingFor(ctx context.Context, stack client.Object) []reconcile.Request {
 	var jobs platformv1alpha1.AtlasJobList
 	if err := r.List(ctx, &jobs, client.InNamespace(stack.GetNamespace()), client.MatchingFields{stackRef: stack.GetName()}); err != nil {
@@ -120,7 +129,8 @@ func (r *Reconciler) jobsWaitingFor(ctx context.Context, stack client.Object) []
 	}
 	var requests []reconcile.Request
 	for i := range jobs.Items {
-		if job := &jobs.Items[i]; job.Status.JobID == "" && !finished(job) {
+		// One that is being deleted waits for its job's end, or for the stack's.
+		if job := &jobs.Items[i]; !finished(job) && (job.Status.JobID == "" || !job.DeletionTimestamp.IsZero()) {
 			requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(job)})
 		}
 	}
@@ -133,147 +143,83 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Get(ctx, request.NamespacedName, job); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if !job.DeletionTimestamp.IsZero() {
+	deleted := !job.DeletionTimestamp.IsZero()
+	switch {
+	case deleted && !controllerutil.ContainsFinalizer(job, finalizer):
 		return ctrl.Result{}, nil
-	}
-	if finished(job) {
-		return r.expire(ctx, job)
+	case finished(job):
+		if err := r.observe(ctx, job); err != nil {
+			return r.again(err)
+		}
+		return r.conclude(ctx, job)
 	}
 
 	before := job.DeepCopy()
-	result, stepErr := r.step(ctx, job)
+	step := r.run
+	if deleted {
+		step = r.cancel
+	}
+	result, stepErr := step(ctx, job)
+	if !deleted && apierrors.IsForbidden(stepErr) && r.goesUnseen(ctx, job) {
+		before = job.DeepCopy()
+		result, stepErr = r.cancel(ctx, job)
+	}
+	if errors.Is(stepErr, errStale) {
+		return r.again(stepErr)
+	}
 	job.Status.ObservedGeneration = job.Generation
 	if err := r.patchStatus(ctx, before, job); err != nil {
 		if apierrors.IsConflict(err) {
-			// The cache was behind. What was just seen is seen again on the next turn.
-			return ctrl.Result{RequeueAfter: pollRunning}, nil
+			return r.again(err)
 		}
 		return ctrl.Result{}, errors.Join(stepErr, client.IgnoreNotFound(err))
 	}
 	r.recordTransition(before, job)
 	if finished(job) {
-		return r.expire(ctx, job)
+		return r.conclude(ctx, job)
 	}
 	return result, stepErr
 }
 
-// step submits the job or looks at it, and says in job.Status what it saw. An error asks for another try with backoff; status already tells of it.
-func (r *Reconciler) step(ctx context.Context, job *platformv1alpha1.AtlasJob) (ctrl.Result, error) {
-	if job.Status.Phase == "" {
-		job.Status.Phase = platformv1alpha1.AtlasJobPending
+// again ends a turn that failed. When the cache was behind, that is no error: what was seen now is seen again on the next turn.
+func (r *Reconciler) again(err error) (ctrl.Result, error) {
+	if errors.Is(err, errStale) || apierrors.IsConflict(err) {
+		return ctrl.Result{RequeueAfter: r.every(pollRunning)}, nil
 	}
-	stack := &platformv1alpha1.AtlasStack{}
-	err := r.Get(ctx, types.NamespacedName{Namespace: job.Namespace, Name: job.Spec.StackRef.Name}, stack)
-	if apierrors.IsNotFound(err) {
-		waiting(job, reasonStackNotFound, fmt.Sprintf("There is no AtlasStack %q in this namespace: create it, or delete this AtlasJob.", job.Spec.StackRef.Name))
-		return ctrl.Result{RequeueAfter: wait.Jitter(recheckReferences, jitter)}, nil
-	}
-	if err != nil {
-		waiting(job, platformv1alpha1.ReasonError, "The AtlasStack can't be read.")
-		return ctrl.Result{}, fmt.Errorf("get the AtlasStack: %w", err)
-	}
-	// A submitted job is followed whatever the stack's state is: the API may well answer while a pod of another role is replaced.
-	if job.Status.JobID == "" && !ready(stack) {
-		waiting(job, reasonStackNotReady, fmt.Sprintf("The AtlasStack %q is not Ready; the job is submitted as soon as it is.", stack.Name))
-		return ctrl.Result{RequeueAfter: wait.Jitter(recheckReferences, jitter)}, nil
-	}
-	key, reason, err := r.signingKey(ctx, stack)
-	if err != nil {
-		waiting(job, reason, err.Error())
-		if reason == platformv1alpha1.ReasonError {
-			return ctrl.Result{}, err
-		}
-		return ctrl.Result{RequeueAfter: wait.Jitter(recheckReferences, jitter)}, nil
-	}
-	calls, err := r.jobsClient(stack, key)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-
-	var remote *atlas.Job
-	submitting := job.Status.JobID == ""
-	if submitting {
-		remote, err = submit(ctx, calls, job)
-	} else {
-		remote, err = calls.get(ctx, job.Status.JobID)
-	}
-	if err != nil {
-		return r.callFailed(job, submitting, err)
-	}
-	mirror(job, remote, r.Clock())
-	if remote.State == atlas.Queued {
-		return ctrl.Result{RequeueAfter: wait.Jitter(pollQueued, jitter)}, nil
-	}
-	return ctrl.Result{RequeueAfter: wait.Jitter(pollRunning, jitter)}, nil
+	return ctrl.Result{}, client.IgnoreNotFound(err)
 }
 
-// callFailed says in status what a failed call means.
-func (r *Reconciler) callFailed(job *platformv1alpha1.AtlasJob, submitting bool, err error) (ctrl.Result, error) {
-	var refused *refusedError
-	var unauthorized *unauthorizedError
-	switch {
-	case errors.As(err, &unauthorized):
-		waiting(job, reasonUnauthorized, "The API doesn't accept the operator's token; it does once its pods run with the stack's current signing key. It says: "+err.Error())
-		return ctrl.Result{}, err
-	case errors.As(err, &refused) && submitting:
-		// The spec can't change and the key stays the same, so the answer would too: this is an end.
-		refuse(job, refused, r.Clock())
-		return ctrl.Result{}, nil
-	case errors.As(err, &refused):
-		lost(job, refused)
-		return ctrl.Result{RequeueAfter: wait.Jitter(recheckRefused, jitter)}, nil
-	default:
-		waiting(job, platformv1alpha1.ReasonUnreachable, "The API can't be asked; it is tried again: "+err.Error())
-		return ctrl.Result{}, fmt.Errorf("call the API: %w", err)
+// observe says that what may be changed of a finished AtlasJob was seen. Its outcome stays what it was, for every generation.
+func (r *Reconciler) observe(ctx context.Context, job *platformv1alpha1.AtlasJob) error {
+	if job.Status.ObservedGeneration == job.Generation {
+		return nil
 	}
+	before := job.DeepCopy()
+	job.Status.ObservedGeneration = job.Generation
+	for i := range job.Status.Conditions {
+		job.Status.Conditions[i].ObservedGeneration = job.Generation
+	}
+	return r.patchStatus(ctx, before, job)
 }
 
-// submit asks for the job that an AtlasJob wants. CEL makes sure that the parameters of its type are there, and well formed.
-func submit(ctx context.Context, calls jobsClient, job *platformv1alpha1.AtlasJob) (*atlas.Job, error) {
-	request := atlas.JobCreate{Type: atlas.JobType(job.Spec.Type)}
-	if job.Spec.Reindex != nil {
-		collection, err := uuid.Parse(job.Spec.Reindex.CollectionID)
-		if err != nil {
-			return nil, fmt.Errorf("spec.reindex.collectionID: %w", err)
-		}
-		request.Parameters.CollectionID = collection
+// conclude does what is left to do for an AtlasJob whose outcome is in status: nothing holds it any more, and it goes when its time is over.
+func (r *Reconciler) conclude(ctx context.Context, job *platformv1alpha1.AtlasJob) (ctrl.Result, error) {
+	if err := r.release(ctx, job); err != nil || !job.DeletionTimestamp.IsZero() {
+		return r.again(err)
 	}
-	return calls.submit(ctx, string(job.UID), request)
+	return r.expire(ctx, job)
 }
 
-// signingKey reads the key that the stack's API verifies tokens with. On an error it returns the condition's reason too.
-func (r *Reconciler) signingKey(ctx context.Context, stack *platformv1alpha1.AtlasStack) (ed25519.PrivateKey, string, error) {
-	name, field := stack.Name+"-auth", signingKeyField
-	if ref := stack.Spec.Auth.SigningKeySecretRef; ref != nil {
-		name, field = ref.Name, ref.Key
-	}
-	secret := &corev1.Secret{}
-	err := r.Reader.Get(ctx, types.NamespacedName{Namespace: stack.Namespace, Name: name}, secret)
-	if apierrors.IsNotFound(err) {
-		return nil, platformv1alpha1.ReasonSecretNotFound, fmt.Errorf("the Secret %q with the stack's signing key does not exist", name)
-	}
-	if err != nil {
-		return nil, platformv1alpha1.ReasonError, fmt.Errorf("read the Secret %q with the stack's signing key: %w", name, err)
-	}
-	content, ok := secret.Data[field]
-	if !ok {
-		return nil, platformv1alpha1.ReasonSecretKeyMissing, fmt.Errorf("the Secret %q has no key %q with the stack's signing key", name, field)
-	}
-	key, err := token.ParseSigningKey(content)
-	if err != nil {
-		return nil, platformv1alpha1.ReasonSecretInvalid, fmt.Errorf("the Secret %q, key %q: %w", name, field, err)
-	}
-	return key, "", nil
+// every is an interval, spread.
+func (r *Reconciler) every(interval time.Duration) time.Duration {
+	return wait.Jitter(r.paced(interval), jitter)
 }
 
-// jobsClient makes a client with a fresh token.
-func (r *Reconciler) jobsClient(stack *platformv1alpha1.AtlasStack, key ed25519.PrivateKey) (jobsClient, error) {
-	// The token is real time whatever Clock says: the API checks it against its own clock.
-	bearer, err := token.NewIssuer(key, issuer, audience, tokenTTL, nil).MintService(token.OperatorSubject, tokenTTL)
-	if err != nil {
-		return jobsClient{}, fmt.Errorf("mint a service token: %w", err)
+func (r *Reconciler) paced(interval time.Duration) time.Duration {
+	if r.pace == 0 {
+		return interval
 	}
-	return jobsClient{http: r.HTTP, baseURL: r.BaseURL(stack), token: bearer}, nil
+	return time.Duration(float64(interval) * r.pace)
 }
 
 // expire deletes a finished AtlasJob once its time is over. It is only called with an outcome that is in status already.
@@ -285,6 +231,9 @@ func (r *Reconciler) expire(ctx context.Context, job *platformv1alpha1.AtlasJob)
 	if left := end.Sub(r.Clock()); left > 0 {
 		return ctrl.Result{RequeueAfter: left}, nil
 	}
+	if counted, err := r.counted(ctx, job); err != nil || !counted {
+		return ctrl.Result{RequeueAfter: r.every(pollRunning)}, err
+	}
 	// The UID keeps a stale cache from deleting a new object of the same name.
 	err := r.Delete(ctx, job, client.Preconditions{UID: &job.UID})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
@@ -293,8 +242,21 @@ func (r *Reconciler) expire(ctx context.Context, job *platformv1alpha1.AtlasJob)
 	return ctrl.Result{}, nil
 }
 
-// ready says that a stack is Ready as its spec is now.
-func ready(stack *platformv1alpha1.AtlasStack) bool {
-	condition := meta.FindStatusCondition(stack.Status.Conditions, platformv1alpha1.ConditionReady)
-	return condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == stack.Generation
+// counted says whether the AtlasSchedule that made a job, if any, knows that it has: without the job it would make it again.
+func (r *Reconciler) counted(ctx context.Context, job *platformv1alpha1.AtlasJob) (bool, error) {
+	owner := metav1.GetControllerOf(job)
+	tick, parseErr := time.Parse(time.RFC3339, job.Annotations[platformv1alpha1.ScheduledAtAnnotation])
+	if owner == nil || owner.Kind != "AtlasSchedule" || parseErr != nil {
+		return true, nil //nolint:nilerr // no schedule made it
+	}
+	schedule := &platformv1alpha1.AtlasSchedule{}
+	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: job.Namespace, Name: owner.Name}, schedule)
+	switch {
+	case apierrors.IsNotFound(err) || err == nil && schedule.UID != owner.UID:
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("read the AtlasSchedule of the AtlasJob: %w", err)
+	}
+	last := schedule.Status.LastScheduleTime
+	return last != nil && !last.Time.Before(tick), nil
 }

@@ -9,14 +9,15 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -26,9 +27,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/yaml"
 
 	platformv1alpha1 "github.com/atlas-platform/atlas/api/v1alpha1"
+	"github.com/atlas-platform/atlas/controllers/rbactest"
 	"github.com/atlas-platform/atlas/internal/testenv"
 	"github.com/atlas-platform/atlas/internal/token"
 )
@@ -36,11 +37,12 @@ import (
 // crds is where the generated CRDs are.
 var crds = filepath.Join("..", "..", "config", "crd")
 
-// testEnv, testConfig and testScheme belong to the one API server of this package's tests.
+// testEnv, testConfig and testScheme belong to the one API server of this package's tests. operatorConfig is of a user who has the operator's generated role and no other
+// right; what it is used for is compared with the rights that this package asks for.
 var (
-	testEnv    *envtest.Environment
-	testConfig *rest.Config
-	testScheme = runtime.NewScheme()
+	testEnv                    *envtest.Environment
+	testConfig, operatorConfig *rest.Config
+	testScheme                 = runtime.NewScheme()
 )
 
 func TestMain(m *testing.M) {
@@ -56,6 +58,7 @@ func run(m *testing.M) (code int, err error) {
 	if os.Getenv(testenv.EnvtestAssets) == "" {
 		return m.Run(), nil // setup says what is missing
 	}
+	ctrl.SetLogger(logr.Discard())
 	if err := errors.Join(clientgoscheme.AddToScheme(testScheme), platformv1alpha1.AddToScheme(testScheme)); err != nil {
 		return 1, err
 	}
@@ -64,19 +67,29 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 1, fmt.Errorf("start the API server: %w", err)
 	}
-	code = m.Run()
-	return code, testEnv.Stop()
+	defer func() { err = errors.Join(err, testEnv.Stop()) }()
+	var rights rbactest.Recorder
+	if operatorConfig, err = rights.Operator(testEnv, testScheme); err != nil {
+		return 1, err
+	}
+	if code = m.Run(); code != 0 {
+		return code, nil
+	}
+	// An event is patched when it repeats itself, which is up to the library.
+	return 0, rights.Check(".", "events.k8s.io/events patch")
 }
 
 // testBundle is one test's world: a namespace with a Ready stack and its key, a stub of the jobs API, and a reconciler without a manager.
 type testBundle struct {
-	t         *testing.T
-	client    client.Client
-	namespace string
-	api       *jobsAPI
-	r         *Reconciler
-	now       time.Time
-	events    *events.FakeRecorder
+	t          *testing.T
+	client     client.Client
+	asOperator client.Client // with the operator's rights, and no cache
+	namespace  string
+	api        *jobsAPI
+	r          *Reconciler
+	now        time.Time
+	events     *events.FakeRecorder
+	asked      int
 }
 
 func setup(t *testing.T) *testBundle {
@@ -84,14 +97,16 @@ func setup(t *testing.T) *testBundle {
 	testenv.Require(t, testenv.EnvtestAssets)
 	k8s, err := client.New(testConfig, client.Options{Scheme: testScheme})
 	require.NoError(t, err)
+	operator, err := client.New(operatorConfig, client.Options{Scheme: testScheme})
+	require.NoError(t, err)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "atlasjob-"}}
 	require.NoError(t, k8s.Create(t.Context(), namespace))
 	b := &testBundle{
-		t: t, client: k8s, namespace: namespace.Name, api: newJobsAPI(t),
+		t: t, client: k8s, asOperator: operator, namespace: namespace.Name, api: newJobsAPI(t),
 		now: time.Date(2026, 1, 22, 10, 0, 0, 0, time.UTC), events: events.NewFakeRecorder(100),
 	}
 	b.r = &Reconciler{
-		Client: k8s, Reader: k8s, Recorder: b.events,
+		Client: operator, Reader: operator, Recorder: b.events,
 		BaseURL: func(*platformv1alpha1.AtlasStack) string { return b.api.server.URL },
 		Clock:   func() time.Time { return b.now },
 	}
@@ -149,8 +164,9 @@ func newJob(namespace string) *platformv1alpha1.AtlasJob {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "job"},
 		Spec: platformv1alpha1.AtlasJobSpec{
 			StackRef: platformv1alpha1.AtlasStackReference{Name: "atlas"},
-			Type:     platformv1alpha1.AtlasJobTypeReindex,
-			Reindex:  &platformv1alpha1.ReindexJob{CollectionID: testCollection},
+			AtlasJobWork: platformv1alpha1.AtlasJobWork{
+				Type: platformv1alpha1.AtlasJobTypeReindex, Reindex: &platformv1alpha1.ReindexJob{CollectionID: testCollection},
+			},
 		},
 	}
 }
@@ -176,25 +192,6 @@ func (b *testBundle) read(job *platformv1alpha1.AtlasJob) *platformv1alpha1.Atla
 	}
 	require.NoError(b.t, err)
 	return after
-}
-
-// operatorConfig is a user who has the operator's generated role everywhere and no other right.
-func operatorConfig(t *testing.T, admin client.Client) *rest.Config {
-	t.Helper()
-	user, err := testEnv.AddUser(envtest.User{Name: "operator"}, nil)
-	require.NoError(t, err)
-	content, err := os.ReadFile(filepath.Join("..", "..", "config", "rbac", "role.yaml"))
-	require.NoError(t, err)
-	role := &rbacv1.ClusterRole{}
-	require.NoError(t, yaml.UnmarshalStrict(content, role))
-	role.Name, role.GenerateName = "", "operator-"
-	require.NoError(t, admin.Create(t.Context(), role))
-	require.NoError(t, admin.Create(t.Context(), &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
-		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: "operator"}},
-	}))
-	return user.Config()
 }
 
 // requireCondition checks one condition and that it speaks of the job's generation.
@@ -265,7 +262,7 @@ func (a *jobsAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a.requests = append(a.requests, request)
 	key := r.Header.Get("Idempotency-Key")
-	if r.Method == http.MethodPost {
+	if r.Method == http.MethodPost && r.URL.Path == "/v1/jobs" {
 		a.posts = append(a.posts, key)
 	}
 	if a.answer != nil {
@@ -276,33 +273,74 @@ func (a *jobsAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerProblem(http.StatusUnauthorized, `{"title":"Unauthorized","detail":"the token is not valid"}`)(w, r)
 		return
 	}
-	if r.Method == http.MethodPost {
-		if a.jobs[key] == nil {
-			a.jobs[key] = map[string]any{
-				"id": uuid.NewString(), "type": "reindex", "state": "QUEUED", "attempts": 0, "max_attempts": 5,
-				"progress": map[string]any{"done": 0, "total": 0}, "error": nil,
-				"created_at": "2026-01-22T10:00:00.123456Z", "started_at": nil, "finished_at": nil,
-			}
+	if r.Method == http.MethodPost && r.URL.Path == "/v1/jobs" {
+		a.jobOf(key)
+		a.changed(a.jobs[key])
+		writeJSON(w, http.StatusAccepted, a.jobs[key])
+		return
+	}
+	if r.URL.Path == "/v1/jobs" {
+		found := []any{}
+		if job := a.jobs[r.URL.Query().Get("idempotency_key")]; job != nil {
+			a.changed(job)
+			found = append(found, job)
 		}
-		a.write(w, http.StatusAccepted, a.jobs[key])
+		writeJSON(w, http.StatusOK, map[string]any{"items": found, "next_cursor": nil})
 		return
 	}
 	for _, job := range a.jobs {
-		if r.URL.Path == "/v1/jobs/"+job["id"].(string) {
-			a.write(w, http.StatusOK, job)
-			return
+		rest, mine := strings.CutPrefix(r.URL.Path, "/v1/jobs/"+job["id"].(string))
+		if !mine {
+			continue
 		}
+		a.changed(job)
+		open := job["state"] == "QUEUED" || job["state"] == "RUNNING"
+		switch {
+		case rest == "/cancel" && job["state"] == "RUNNING":
+			job["cancel_requested"] = true
+			writeJSON(w, http.StatusAccepted, job)
+			return
+		case rest == "/cancel" && open:
+			job["state"] = "CANCELLED"
+		case open && rest != "":
+			job["paused"] = rest == "/pause"
+		}
+		writeJSON(w, http.StatusOK, job)
+		return
 	}
 	answerProblem(http.StatusNotFound, `{"title":"Not Found","detail":"there is no such job"}`)(w, r)
 }
 
-func (a *jobsAPI) write(w http.ResponseWriter, status int, job map[string]any) {
+// jobOf is the job of a key, which is made if need be.
+func (a *jobsAPI) jobOf(key string) map[string]any {
+	if a.jobs[key] == nil {
+		a.jobs[key] = map[string]any{
+			"id": uuid.NewString(), "type": "reindex", "state": "QUEUED", "attempts": 0, "max_attempts": 5,
+			"progress": map[string]any{"done": 0, "total": 0, "message": nil}, "error": nil, "result": nil, "paused": false, "cancel_requested": false,
+			"created_at": "2026-01-22T10:00:00.123456Z", "started_at": nil, "finished_at": nil,
+		}
+	}
+	return a.jobs[key]
+}
+
+// submit is a request that arrives without anybody waiting for its answer.
+func (a *jobsAPI) submit(key string) map[string]any {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.jobOf(key)
+}
+
+// changed lays change over a job.
+func (a *jobsAPI) changed(job map[string]any) {
 	for name, value := range a.change {
 		job[name] = value
 	}
+}
+
+func writeJSON(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(job)
+	_ = json.NewEncoder(w).Encode(body)
 }
 
 // set changes what every job looks like from now on.

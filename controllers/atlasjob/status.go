@@ -1,19 +1,27 @@
 package atlasjob
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	platformv1alpha1 "github.com/atlas-platform/atlas/api/v1alpha1"
 	atlas "github.com/atlas-platform/atlas/client"
+	"github.com/atlas-platform/atlas/controllers/apply"
 )
 
 // Reasons that only this controller gives.
@@ -24,9 +32,15 @@ const (
 	reasonJobNotFound   = "JobNotFound"
 	reasonQueued        = "Queued"
 	reasonRunning       = "Running"
+	reasonSuspended     = "Suspended"
+	reasonCancelling    = "Cancelling"
+	reasonAbandoned     = "Abandoned"
 	reasonSucceeded     = "Succeeded"
 	reasonCancelled     = "Cancelled"
 )
+
+// codeRefused is the code of an error that the API answered to the submission.
+const codeRefused = "refused"
 
 // maxMessage bounds what is copied from an answer into status and events.
 const maxMessage = 1000
@@ -41,31 +55,57 @@ func finished(job *platformv1alpha1.AtlasJob) bool {
 	}
 }
 
+// summary is without a total while none is known.
+func summary(p atlas.JobProgress) string {
+	if p.Total == 0 && p.Done > 0 {
+		return strconv.FormatInt(p.Done, 10)
+	}
+	return fmt.Sprintf("%d/%d", p.Done, p.Total)
+}
+
 // mirror copies what the API said into status.
 func mirror(job *platformv1alpha1.AtlasJob, remote *atlas.Job, now time.Time) {
 	status := &job.Status
 	status.JobID = remote.ID.String()
 	status.Attempts = int32(min(remote.Attempts, math.MaxInt32)) //nolint:gosec // bounded
-	status.Error = ""
+	status.Error = nil
 	if remote.Error != nil {
-		status.Error = shorten(remote.Error.Message)
+		status.Error = &platformv1alpha1.AtlasJobError{Code: shorten(remote.Error.Code), Message: shorten(remote.Error.Message)}
 	}
 	status.Progress = &platformv1alpha1.AtlasJobProgress{
 		Done:    remote.Progress.Done,
 		Total:   remote.Progress.Total,
-		Summary: fmt.Sprintf("%d/%d", remote.Progress.Done, remote.Progress.Total),
+		Summary: summary(remote.Progress),
 	}
-	if status.StartTime == nil {
-		status.StartTime = timeOr(&remote.CreatedAt, now)
+	if remote.Progress.Message != nil {
+		status.Progress.Message = shorten(*remote.Progress.Message)
+	}
+	status.Result = inOneLine(remote.Result) // a check that failed tells what it found
+	status.SubmissionTime = timeOr(&remote.CreatedAt, now)
+	status.StartTime = nil
+	if remote.StartedAt != nil {
+		status.StartTime = timeOr(remote.StartedAt, now)
 	}
 
 	switch remote.State {
 	case atlas.Queued:
+		if remote.Paused {
+			suspended(job, "The job waits until suspend is removed.")
+			return
+		}
 		status.Phase = platformv1alpha1.AtlasJobQueued
 		reconciling(job, metav1.ConditionFalse, reasonQueued, "The job waits for a worker.")
 	case atlas.Running:
 		status.Phase = platformv1alpha1.AtlasJobRunning
-		reconciling(job, metav1.ConditionFalse, reasonRunning, "A worker runs the job.")
+		message := "A worker runs the job"
+		if remote.Paused {
+			message = "A worker runs the job until its next checkpoint"
+		}
+		if doing := remote.Progress.Message; doing != nil && *doing != "" {
+			message += ": " + *doing
+		}
+		message += "."
+		reconciling(job, metav1.ConditionFalse, reasonRunning, message)
 	case atlas.Succeeded:
 		status.Phase = platformv1alpha1.AtlasJobSucceeded
 		status.CompletionTime = timeOr(remote.FinishedAt, now)
@@ -75,8 +115,8 @@ func mirror(job *platformv1alpha1.AtlasJob, remote *atlas.Job, now time.Time) {
 		set(job, platformv1alpha1.ConditionComplete, metav1.ConditionTrue, reasonSucceeded, "The job succeeded.")
 	case atlas.Failed:
 		message := "The job failed for good."
-		if status.Error != "" {
-			message = "The job failed for good: " + status.Error
+		if status.Error != nil {
+			message = "The job failed for good: " + status.Error.Message
 		}
 		fail(job, platformv1alpha1.AtlasJobFailed, platformv1alpha1.ReasonFailed, message, timeOr(remote.FinishedAt, now))
 	case atlas.Cancelled:
@@ -96,9 +136,17 @@ func waiting(job *platformv1alpha1.AtlasJob, reason, message string) {
 
 // refuse ends a job that the API didn't take.
 func refuse(job *platformv1alpha1.AtlasJob, refused *refusedError, now time.Time) {
-	job.Status.Error = shorten(refused.Error())
+	job.Status.Error = &platformv1alpha1.AtlasJobError{Code: codeRefused, Message: shorten(refused.Error())}
 	fail(job, platformv1alpha1.AtlasJobFailed, platformv1alpha1.ReasonRefused,
-		"The API refused the job; delete this AtlasJob and create a corrected one. It says: "+job.Status.Error, timeOr(nil, now))
+		"The API refused the job; delete this AtlasJob and create a corrected one. It says: "+job.Status.Error.Message, timeOr(nil, now))
+}
+
+// suspended says that the job doesn't move before spec.suspend is removed. It is as the spec asks, so it is not Reconciling; and it is not done.
+func suspended(job *platformv1alpha1.AtlasJob, message string) {
+	job.Status.Phase = platformv1alpha1.AtlasJobSuspended
+	meta.RemoveStatusCondition(&job.Status.Conditions, platformv1alpha1.ConditionReconciling)
+	meta.RemoveStatusCondition(&job.Status.Conditions, platformv1alpha1.ConditionStalled)
+	set(job, platformv1alpha1.ConditionReady, metav1.ConditionFalse, reasonSuspended, message)
 }
 
 // lost says that the API took the job once and doesn't show it any more. Its outcome is unknown, so no outcome is written down.
@@ -137,25 +185,102 @@ func (r *Reconciler) patchStatus(ctx context.Context, before, job *platformv1alp
 	if equality.Semantic.DeepEqual(before.Status, job.Status) {
 		return nil
 	}
+	before = &platformv1alpha1.AtlasJob{ObjectMeta: job.ObjectMeta, Spec: job.Spec, Status: before.Status} // the finalizer may be newer
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Status().Patch(ctx, job, patch); err != nil {
+	err := r.Status().Patch(ctx, job, patch)
+	if apierrors.IsForbidden(err) && !job.DeletionTimestamp.IsZero() {
+		return nil // in a namespace that is being deleted the operator's Role may be gone; that keeps nothing
+	}
+	if err != nil {
 		return fmt.Errorf("patch the status: %w", err)
 	}
 	return nil
 }
 
-// recordTransition writes an event when the job got into another phase.
+// recordTransition writes an event when the job got into another phase, or begins to be cancelled.
 func (r *Reconciler) recordTransition(before, job *platformv1alpha1.AtlasJob) {
-	phase := job.Status.Phase
-	if phase == before.Status.Phase || phase == platformv1alpha1.AtlasJobPending {
+	reason, phase := conditionReason(job), job.Status.Phase
+	switch {
+	case reason == reasonCancelling:
+		if conditionReason(before) == reasonCancelling {
+			return // whatever the job does until it stops
+		}
+	case phase == before.Status.Phase:
 		return
+	case !finished(job):
+		reason = string(phase) // also where the condition tells of a call that failed
 	}
-	kind := corev1.EventTypeNormal
-	if phase == platformv1alpha1.AtlasJobFailed || phase == platformv1alpha1.AtlasJobCancelled {
-		kind = corev1.EventTypeWarning
+	if kind, told := eventType(reason, job); told {
+		r.Recorder.Eventf(job, nil, kind, reason, "RunJob", "%s", apply.Message(conditionMessage(job)))
 	}
-	condition := meta.FindStatusCondition(job.Status.Conditions, platformv1alpha1.ConditionReady)
-	r.Recorder.Eventf(job, nil, kind, condition.Reason, "RunJob", "%s", shorten(condition.Message))
+}
+
+// eventType is the type of the Kubernetes Event with a reason; not every reason has one.
+func eventType(reason string, job *platformv1alpha1.AtlasJob) (kind string, told bool) {
+	switch reason {
+	case reasonQueued, reasonRunning, reasonSuspended, reasonCancelling, reasonSucceeded:
+		return corev1.EventTypeNormal, true
+	case platformv1alpha1.ReasonFailed, platformv1alpha1.ReasonRefused, reasonAbandoned:
+		return corev1.EventTypeWarning, true
+	case reasonCancelled:
+		if job.DeletionTimestamp.IsZero() { // somebody else cancelled it
+			return corev1.EventTypeWarning, true
+		}
+		return corev1.EventTypeNormal, true
+	default:
+		return "", false
+	}
+}
+
+// conditionReason and conditionMessage are those of Ready, which says the most.
+func conditionReason(job *platformv1alpha1.AtlasJob) string {
+	if condition := meta.FindStatusCondition(job.Status.Conditions, platformv1alpha1.ConditionReady); condition != nil {
+		return condition.Reason
+	}
+	return ""
+}
+
+func conditionMessage(job *platformv1alpha1.AtlasJob) string {
+	if condition := meta.FindStatusCondition(job.Status.Conditions, platformv1alpha1.ConditionReady); condition != nil {
+		return condition.Message
+	}
+	return ""
+}
+
+// final says that a job is done for good.
+func final(remote *atlas.Job) bool {
+	return remote.State == atlas.Succeeded || remote.State == atlas.Failed || remote.State == atlas.Cancelled
+}
+
+// inOneLine is a job's result for people: failed=0, items=12.
+func inOneLine(result *json.RawMessage) string {
+	if result == nil {
+		return ""
+	}
+	var value any
+	decoder := json.NewDecoder(bytes.NewReader(*result))
+	decoder.UseNumber()
+	if decoder.Decode(&value) != nil || value == nil {
+		return ""
+	}
+	fields, ok := value.(map[string]any)
+	if !ok {
+		return shorten(plainJSON(value))
+	}
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		out = append(out, name+"="+plainJSON(fields[name]))
+	}
+	return shorten(strings.Join(out, ", "))
+}
+
+// plainJSON is JSON for people: not as HTML wants it.
+func plainJSON(value any) string {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(value) // it was decoded just now
+	return strings.TrimSpace(out.String())
 }
 
 // timeOr is at, or now when the API didn't say.

@@ -1,6 +1,7 @@
 package atlasstack_test
 
 import (
+	"testing"
 	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
@@ -24,7 +25,7 @@ const (
 	stackName   = "demo"
 	image       = "registry.example.com/atlas:1.0.0"
 	databaseURL = "postgres://atlas:pa55word@db:5432/atlas"
-	patience    = 20 * time.Second
+	patience    = 2 * time.Minute
 	tick        = 50 * time.Millisecond
 )
 
@@ -144,6 +145,11 @@ func (b *bundle) migration() *batchv1.Job {
 // finishMigration plays the Job controller.
 func (b *bundle) finishMigration(succeeds bool) *batchv1.Job {
 	b.t.Helper()
+	return b.endMigration(succeeds, "Test")
+}
+
+func (b *bundle) endMigration(succeeds bool, reason string) *batchv1.Job {
+	b.t.Helper()
 	job := b.migration()
 	now := metav1.Now()
 	job.Status.StartTime = &now
@@ -157,7 +163,7 @@ func (b *bundle) finishMigration(succeeds bool) *batchv1.Job {
 	}
 	for _, kind := range kinds {
 		job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{
-			Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now, Reason: "Test", Message: "the test says so",
+			Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: now, LastProbeTime: now, Reason: reason, Message: "the test says so",
 		})
 	}
 	require.NoError(b.t, b.client.Status().Update(b.t.Context(), job))
@@ -176,6 +182,7 @@ func (b *bundle) rollOut() {
 			continue
 		}
 		d.Status = want
+		b.served.add(&d)
 		if err := b.client.Status().Update(b.t.Context(), &d); !apierrors.IsConflict(err) {
 			require.NoError(b.t, err)
 		}
@@ -183,7 +190,7 @@ func (b *bundle) rollOut() {
 }
 
 func apiEqual(a, b appsv1.DeploymentStatus) bool {
-	return a.ObservedGeneration == b.ObservedGeneration && a.Replicas == b.Replicas && a.AvailableReplicas == b.AvailableReplicas
+	return a.ObservedGeneration == b.ObservedGeneration && a.Replicas == b.Replicas && a.UpdatedReplicas == b.UpdatedReplicas && a.AvailableReplicas == b.AvailableReplicas
 }
 
 func (b *bundle) deployments() []appsv1.Deployment {
@@ -220,9 +227,14 @@ func (b *bundle) addPod(role workloads.Role, labels map[string]string, state cor
 // kstatusOf is what kubectl wait, Helm and GitOps tools make of the stack.
 func (b *bundle) kstatusOf(stack *v1alpha1.AtlasStack) status.Status {
 	b.t.Helper()
+	return kstatusOf(b.t, stack)
+}
+
+func kstatusOf(t *testing.T, stack *v1alpha1.AtlasStack) status.Status {
+	t.Helper()
 	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(stack)
-	require.NoError(b.t, err)
+	require.NoError(t, err)
 	result, err := status.Compute(&unstructured.Unstructured{Object: object})
-	require.NoError(b.t, err)
+	require.NoError(t, err)
 	return result.Status
 }

@@ -27,7 +27,7 @@ const (
 
 // migrate runs the migration Job once for each set of inputs that it has not succeeded with yet.
 func (r *Reconciler) migrate(ctx context.Context, p *pass) (string, error) {
-	inputs, err := workloads.MigrationInputs(p.stack, p.secrets)
+	inputs, err := workloads.MigrationInputs(p.stack, p.inputs)
 	if err != nil {
 		return "", err
 	}
@@ -46,8 +46,14 @@ func (r *Reconciler) migrate(ctx context.Context, p *pass) (string, error) {
 		return "", r.startMigration(ctx, p, inputs, 1)
 	case err != nil:
 		return "", fmt.Errorf("read migration Job %s: %w", name.Name, err)
+	case !metav1.IsControlledBy(job, p.stack) && apply.Orphaned(job, p.stack) && finished(job):
+		// It may be an earlier stack's, and others may have run since.
+		if err := r.repeatMigration(ctx, p, job, inputs, 1); err != nil {
+			return "", err
+		}
+		return "", &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("migration Job %s was started again", job.Name), After: migrationPoll}
 	case !metav1.IsControlledBy(job, p.stack):
-		return "", r.startMigration(ctx, p, inputs, 1) // says whose it is
+		return "", r.startMigration(ctx, p, inputs, 1) // takes it back, or says whose it is
 	}
 	if c := jobCondition(job, batchv1.JobComplete); c != nil {
 		p.stack.Status.Migration = &v1alpha1.MigrationStatus{
@@ -55,11 +61,21 @@ func (r *Reconciler) migrate(ctx context.Context, p *pass) (string, error) {
 		}
 		return migrated(p.stack.Status.Migration), nil
 	}
+	if !finished(job) { // it may have to make another pod
+		if err := r.keepMigrationAccount(ctx, p); err != nil {
+			return "", err
+		}
+	}
 	why, err := r.explainJob(ctx, p, job)
 	if err != nil {
 		return "", err
 	}
-	if c := jobCondition(job, batchv1.JobFailed); c != nil {
+	if why != "" {
+		p.memory.failing.job, p.memory.failing.why = job.UID, why
+	}
+	if c := jobCondition(job, batchv1.JobFailed); c != nil && c.Reason == batchv1.JobReasonPodFailurePolicy {
+		return "", r.refuseDowngrade(ctx, p, job, inputs, why)
+	} else if c != nil {
 		return "", r.retryMigration(ctx, p, job, c, inputs, why)
 	}
 	if why != "" {
@@ -78,7 +94,12 @@ func (r *Reconciler) dropSuperseded(ctx context.Context, p *pass, current string
 	}
 	for i := range jobs.Items {
 		job := &jobs.Items[i]
-		if job.Name == current || !job.DeletionTimestamp.IsZero() || !metav1.IsControlledBy(job, p.stack) {
+		if job.Name == current || !job.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if own, err := r.applier.Owns(ctx, p.stack, job); err != nil {
+			return err
+		} else if !own {
 			continue
 		}
 		if err := r.deleteJob(ctx, job); err != nil {
@@ -104,13 +125,12 @@ func migrated(m *v1alpha1.MigrationStatus) string {
 }
 
 func (r *Reconciler) startMigration(ctx context.Context, p *pass, inputs string, attempt int) error {
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: p.stack.Namespace, Name: workloads.Name(p.stack, workloads.RoleMigrate)}}
-	if _, err := r.applier.Apply(ctx, p.stack, workloads.ServiceAccount(p.stack, workloads.RoleMigrate), account); err != nil {
+	if err := r.keepMigrationAccount(ctx, p); err != nil {
 		return err
 	}
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: p.stack.Namespace, Name: workloads.MigrationName(p.stack, inputs)}}
-	if _, err := r.applier.Apply(ctx, p.stack, workloads.MigrationJob(p.stack, p.secrets, inputs, attempt), job); err != nil {
-		return err
+	if _, err := r.applier.Apply(ctx, p.stack, workloads.MigrationJob(p.stack, p.inputs, inputs, attempt), job); err != nil {
+		return refused(err, "migration")
 	}
 	return &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("migration Job %s was started", job.Name), After: migrationPoll}
 }
@@ -118,7 +138,7 @@ func (r *Reconciler) startMigration(ctx context.Context, p *pass, inputs string,
 // retryMigration replaces a failed Job once its back-off is over, so that a database that was down recovers by itself.
 func (r *Reconciler) retryMigration(ctx context.Context, p *pass, job *batchv1.Job, failure *batchv1.JobCondition, inputs, why string) error {
 	if why == "" {
-		why = failure.Message
+		why = p.explainFailure(job, failure)
 	}
 	attempt, err := strconv.Atoi(job.Annotations[workloads.AttemptAnnotation])
 	if err != nil || attempt < 1 {
@@ -128,32 +148,81 @@ func (r *Reconciler) retryMigration(ctx context.Context, p *pass, job *batchv1.J
 	if attempt < 5 {
 		delay = min(delay, firstMigrationRetry<<(attempt-1))
 	}
+	kept := ""
+	if p.stack.Status.Version != "" {
+		kept = "; the running version is kept"
+	}
 	waiting := &apply.Waiting{
 		Reason: v1alpha1.ReasonFailed, After: delay - time.Since(failure.LastTransitionTime.Time),
-		Message: fmt.Sprintf("the database migration failed (attempt %d, next after %s); the running version is kept: %s", attempt, delay, why),
+		Message: fmt.Sprintf("the database migration failed (attempt %d, next after %s)%s: %s", attempt, delay, kept, why),
 	}
 	if waiting.After > 0 {
 		return waiting
 	}
 	waiting.After = time.Second
+	if err := r.repeatMigration(ctx, p, job, inputs, attempt+1); err != nil {
+		return err
+	}
+	// The next Job has not failed yet, but nothing shows that the cause is gone: keep saying why.
+	return waiting
+}
+
+// explainFailure says why a Job failed whose pods say nothing any more.
+func (p *pass) explainFailure(job *batchv1.Job, failure *batchv1.JobCondition) string {
+	why := failure.Message
+	if failure.Reason == batchv1.JobReasonDeadlineExceeded {
+		why = "it took longer than migration.timeoutSeconds allows: raise that, unless its pod could not start"
+	}
+	if last := p.memory.failing; last.job == job.UID {
+		why += " (last seen: " + last.why + ")"
+	}
+	return why
+}
+
+// repeatMigration replaces a Job that has failed, in this pass or in a later one.
+func (r *Reconciler) repeatMigration(ctx context.Context, p *pass, job *batchv1.Job, inputs string, attempt int) error {
 	if err := r.deleteJob(ctx, job); err != nil {
 		return err
 	}
 	// With this propagation a Job is gone when the answer comes, unless something else holds a finalizer on it.
-	err = r.Reader.Get(ctx, client.ObjectKeyFromObject(job), &batchv1.Job{})
+	err := r.Reader.Get(ctx, client.ObjectKeyFromObject(job), &batchv1.Job{})
 	if err == nil {
-		return waiting
+		return nil
 	}
 	if !apierrors.IsNotFound(err) {
 		return fmt.Errorf("read migration Job %s: %w", job.Name, err)
 	}
-	// The next Job has not failed yet, but nothing shows that the cause is gone: keep saying why.
-	if err := r.startMigration(ctx, p, inputs, attempt+1); err != nil {
-		if _, ok := apply.AsWaiting(err); !ok {
+	err = r.startMigration(ctx, p, inputs, attempt)
+	if _, started := apply.AsWaiting(err); started {
+		return nil
+	}
+	return err
+}
+
+// refuseDowngrade says that the database was migrated by a newer release than the image's. That changes with the image, or with another database
+// behind the same URL, of which somebody has to tell.
+func (r *Reconciler) refuseDowngrade(ctx context.Context, p *pass, job *batchv1.Job, inputs, why string) error {
+	if request := p.stack.Annotations[v1alpha1.ReconcileRequestAnnotation]; request != p.stack.Status.LastHandledReconcileAt {
+		if err := r.repeatMigration(ctx, p, job, inputs, 1); err != nil {
 			return err
 		}
+		return &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: fmt.Sprintf("migration Job %s was started again", job.Name), After: migrationPoll}
 	}
-	return waiting
+	message := fmt.Sprintf("image %s is older than the schema of the database, so nothing was changed and what runs goes on: set image to ", p.stack.Spec.Image)
+	if done := p.stack.Status.Migration; done != nil && done.Image != p.stack.Spec.Image {
+		message += done.Image + ", which migrated it, or to a newer one"
+	} else {
+		message += "the one that migrated it, or to a newer one"
+	}
+	message += "; or restore a backup of the database from before the upgrade and set the annotation " + v1alpha1.ReconcileRequestAnnotation + " to the present time"
+	if why != "" {
+		message += " (" + why + ")"
+	}
+	return &apply.Stalled{Reason: v1alpha1.ReasonDowngradeRefused, Message: message}
+}
+
+func finished(job *batchv1.Job) bool {
+	return jobCondition(job, batchv1.JobComplete) != nil || jobCondition(job, batchv1.JobFailed) != nil
 }
 
 func jobCondition(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondition {
@@ -167,5 +236,10 @@ func jobCondition(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobC
 
 // explainJob says why the newest failing pod of a Job fails; "" when none does.
 func (r *Reconciler) explainJob(ctx context.Context, p *pass, job *batchv1.Job) (string, error) {
-	return r.explainPods(ctx, p, client.MatchingLabels{batchv1.JobNameLabel: job.Name})
+	// By its UID: the pods of an earlier Job of the same name may still be there.
+	why, err := r.explainPods(ctx, p, client.MatchingLabels{batchv1.ControllerUidLabel: string(job.UID)})
+	if hint := databaseHint(&p.stack.Spec.Postgres, why); hint != "" {
+		why += ": " + hint
+	}
+	return why, err
 }

@@ -40,7 +40,7 @@ func (r *Reconciler) explainPods(ctx context.Context, p *pass, labels client.Mat
 
 // explainPod says why a pod does not run, "" when nothing is wrong with it yet.
 func explainPod(pod *corev1.Pod) string {
-	for _, status := range pod.Status.ContainerStatuses {
+	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if t := status.State.Terminated; t != nil && t.ExitCode != 0 {
 			return explainExit(t)
 		}
@@ -50,6 +50,9 @@ func explainPod(pod *corev1.Pod) string {
 		w := status.State.Waiting
 		if w == nil || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing" {
 			continue
+		}
+		if why := explainImage(&status); why != "" {
+			return why
 		}
 		if last := status.LastTerminationState.Terminated; last != nil {
 			return w.Reason + ": " + explainExit(last)
@@ -92,19 +95,13 @@ func lastLine(log string) string {
 	return strings.TrimSuffix(record.Msg+": "+record.Error, ": ")
 }
 
-// redact removes the contents of the stack's Secrets, should a program have printed one.
+// redact removes the contents of the stack's Secrets, should a program have printed one: of those that are there, and of those that the present pods were made with.
 func (p *pass) redact(text string) string {
-	hide := [][]byte{p.secrets.DatabaseURL, p.secrets.AdminPassword}
-	if u, err := url.Parse(string(p.secrets.DatabaseURL)); err == nil && u.User != nil {
-		if password, ok := u.User.Password(); ok {
-			hide = append(hide, []byte(password), []byte(url.QueryEscape(password)))
-		}
+	hide := secrets(p.inputs)
+	for _, from := range p.memory.made {
+		hide = append(hide, secrets(from.inputs)...)
 	}
-	for key, value := range p.secrets.Elasticsearch {
-		if key != workloads.ElasticUsernameKey {
-			hide = append(hide, value)
-		}
-	}
+	slices.SortFunc(hide, func(a, b []byte) int { return len(b) - len(a) }) // one may be a part of another
 	for _, secret := range hide {
 		// A very short value is no secret, and would hide half of every message.
 		if len(secret) >= 4 {
@@ -112,4 +109,18 @@ func (p *pass) redact(text string) string {
 		}
 	}
 	return text
+}
+
+func secrets(inputs workloads.Inputs) (values [][]byte) {
+	for input, value := range inputs {
+		if !input.Public() {
+			values = append(values, value)
+		}
+	}
+	if u, err := url.Parse(string(inputs[workloads.DatabaseURL])); err == nil && u.User != nil {
+		if password, ok := u.User.Password(); ok {
+			values = append(values, []byte(password), []byte(url.QueryEscape(password)))
+		}
+	}
+	return values
 }

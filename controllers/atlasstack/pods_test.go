@@ -47,8 +47,32 @@ func TestExplainPod(t *testing.T) {
 		},
 		{
 			name:   "image missing",
-			status: container(corev1.ContainerStatus{State: waiting("ImagePullBackOff", "Back-off pulling image")}),
-			want:   "ImagePullBackOff: Back-off pulling image",
+			status: container(corev1.ContainerStatus{Name: "atlas", Image: "x:1", State: waiting("ErrImagePull", "rpc error: code = NotFound desc = x:1: not found")}),
+			want:   "image x:1 can't be pulled (x:1: not found): correct spec.image, or spec.imagePullSecrets",
+		},
+		{
+			name: "image still missing",
+			status: container(corev1.ContainerStatus{
+				Name: "atlas", Image: "x:1", State: waiting("ImagePullBackOff", `Back-off pulling image "x:1": ErrImagePull: rpc error: code = NotFound desc = x:1: not found`),
+			}),
+			want: "image x:1 can't be pulled (x:1: not found): correct spec.image, or spec.imagePullSecrets",
+		},
+		{
+			name:   "image missing, without a reason",
+			status: container(corev1.ContainerStatus{Name: "atlas", Image: "x:1", State: waiting("ImagePullBackOff", `Back-off pulling image "x:1"`)}),
+			want:   "image x:1 can't be pulled: correct spec.image, or spec.imagePullSecrets",
+		},
+		{
+			name:   "no image",
+			status: container(corev1.ContainerStatus{Name: "atlas", Image: "X", State: waiting("InvalidImageName", "couldn't parse image name")}),
+			want:   "image X can't be pulled (couldn't parse image name): correct spec.image, or spec.imagePullSecrets",
+		},
+		{
+			name: "image of another container missing",
+			status: corev1.PodStatus{InitContainerStatuses: []corev1.ContainerStatus{
+				{Name: "proxy", Image: "p:1", State: waiting("ErrImagePull", "not found")},
+			}},
+			want: "image p:1 can't be pulled (not found): correct the image of the container proxy, or spec.imagePullSecrets",
 		},
 		{
 			name:   "crash loop",
@@ -90,11 +114,32 @@ func TestOnlyPodsOfTheRevisionCount(t *testing.T) {
 
 func TestRedactHidesSecretsInEveryForm(t *testing.T) {
 	t.Parallel()
-	p := &pass{secrets: workloads.Secrets{
-		DatabaseURL:   []byte("postgres://atlas:p%40ss%21word@db/atlas"),
-		AdminPassword: []byte("adminpass"),
-		Elasticsearch: map[string][]byte{"username": []byte("elastic"), "password": []byte("espass")},
+	before := &recipe{inputs: workloads.Inputs{workloads.DatabaseURL: []byte("postgres://atlas:earlierpass@db/atlas")}}
+	p := &pass{memory: &remembered{made: map[workloads.Role]*recipe{workloads.RoleAPI: before}}, inputs: workloads.Inputs{
+		workloads.DatabaseURL:           []byte("postgres://atlas:p%40ss%21word@db/atlas"),
+		workloads.AdminPassword:         []byte("adminpass"),
+		workloads.ElasticsearchUsername: []byte("elastic"),
+		workloads.ElasticsearchPassword: []byte("espass"),
+		workloads.ObjectsAccessKey:      []byte("AKIA"),
+		workloads.ObjectsSecretKey:      []byte("s3secret"),
 	}}
-	require.Equal(t, "[redacted] [redacted] [redacted] [redacted] elastic [redacted]",
-		p.redact("postgres://atlas:p%40ss%21word@db/atlas p@ss!word p%40ss%21word adminpass elastic espass"))
+	require.Equal(t, "[redacted] [redacted] [redacted] [redacted] [redacted] elastic [redacted] AKIA [redacted]",
+		p.redact("earlierpass postgres://atlas:p%40ss%21word@db/atlas p@ss!word p%40ss%21word adminpass elastic espass AKIA s3secret"))
+}
+
+func TestRolledOutNeedsEveryPartOfTheStatus(t *testing.T) {
+	t.Parallel()
+	done := appsv1.DeploymentStatus{ObservedGeneration: 4, Replicas: 3, UpdatedReplicas: 3, ReadyReplicas: 3, AvailableReplicas: 3}
+	is := func(generation int64, change func(*appsv1.DeploymentStatus)) bool {
+		d := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Generation: generation}, Spec: appsv1.DeploymentSpec{Replicas: ptr.To(int32(3))}, Status: done}
+		change(&d.Status)
+		return rolledOut(d, 4)
+	}
+	require.True(t, is(4, func(*appsv1.DeploymentStatus) {}))
+	require.True(t, is(5, func(s *appsv1.DeploymentStatus) { s.ObservedGeneration = 5 }), "somebody else has changed it since")
+	require.False(t, is(3, func(s *appsv1.DeploymentStatus) { s.ObservedGeneration = 3 }), "the cache does not have what was applied yet")
+	require.False(t, is(4, func(s *appsv1.DeploymentStatus) { s.ObservedGeneration = 3 }))
+	require.False(t, is(4, func(s *appsv1.DeploymentStatus) { s.Replicas = 4 }))
+	require.False(t, is(4, func(s *appsv1.DeploymentStatus) { s.UpdatedReplicas = 2 }))
+	require.False(t, is(4, func(s *appsv1.DeploymentStatus) { s.AvailableReplicas = 2 }))
 }

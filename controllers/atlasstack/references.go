@@ -2,13 +2,11 @@ package atlasstack
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +18,9 @@ import (
 	"github.com/atlas-platform/atlas/api/v1alpha1"
 	"github.com/atlas-platform/atlas/controllers/apply"
 	"github.com/atlas-platform/atlas/controllers/workloads"
+	"github.com/atlas-platform/atlas/internal/pguri"
+	"github.com/atlas-platform/atlas/internal/tlsconfig"
+	"github.com/atlas-platform/atlas/internal/token"
 )
 
 // referencesRetry is only a safety net: the watch on Secrets is what notices a repair.
@@ -30,101 +31,174 @@ type problem struct{ reason, message string }
 
 func (e *problem) Error() string { return e.message }
 
-// resolveReferences reads every Secret that the stack uses, makes those that it generates, and names everything that is wrong.
+// resolveReferences reads everything that the stack refers to, makes the Secrets that it generates, and names all that is wrong.
 func (r *Reconciler) resolveReferences(ctx context.Context, p *pass) (string, error) {
-	var problems []*problem
-	read := func(from workloads.SecretKey, generate func() (map[string][]byte, error), check func([]byte) error) ([]byte, error) {
-		value, err := r.readKey(ctx, p.stack, from, generate)
-		if err == nil {
-			err = checkValue(from, value, check)
-		}
-		var wrong *problem
-		if errors.As(err, &wrong) {
-			problems = append(problems, wrong)
-			return nil, nil
-		}
-		return value, err
-	}
-
-	var err error
-	if p.secrets.DatabaseURL, err = read(workloads.DatabaseURL(p.stack), nil, checkDatabaseURL); err != nil {
+	objects := objectReader{Reconciler: r, stack: p.stack, read: map[string]content{}}
+	inputs, problems, err := objects.values(ctx, func(workloads.Reference) bool { return true })
+	if err != nil {
 		return "", err
 	}
-	if p.secrets.SigningKey, err = read(workloads.SigningKey(p.stack), generateSigningKey, checkSigningKey); err != nil {
-		return "", err
-	}
-	generateAdmin := func() (map[string][]byte, error) {
-		return map[string][]byte{
-			workloads.AdminEmailKey:    []byte(p.stack.Spec.Auth.Admin.Email),
-			workloads.AdminPasswordKey: []byte(rand.Text()),
-		}, nil
-	}
-	if p.secrets.AdminPassword, err = read(workloads.AdminPassword(p.stack), generateAdmin, nil); err != nil {
-		return "", err
-	}
-	p.secrets.Elasticsearch, err = r.readElasticsearch(ctx, p.stack)
-	var wrong *problem
-	if errors.As(err, &wrong) {
-		problems = append(problems, wrong)
-	} else if err != nil {
-		return "", err
-	}
+	p.inputs, p.auth = inputs, objects.read["Secret/"+workloads.AuthSecretName(p.stack)]
+	p.memory.readFrom(p.stack, objects.read)
 	if len(problems) == 0 {
-		return "every Secret and key exists", nil
+		return "every Secret, ConfigMap and key exists", nil
 	}
-	messages := make([]string, 0, len(problems))
-	for _, wrong := range problems {
-		messages = append(messages, wrong.message)
-	}
-	return "", &apply.Waiting{Reason: problems[0].reason, Message: strings.Join(messages, "; "), After: referencesRetry}
+	return "", &apply.Waiting{Reason: problems[0].reason, Message: messages(problems), After: referencesRetry}
 }
 
-// readKey returns one key of a Secret, which it makes first when it is to be generated and absent. A Secret that exists is
-// never changed.
-func (r *Reconciler) readKey(ctx context.Context, stack *v1alpha1.AtlasStack, from workloads.SecretKey, generate func() (map[string][]byte, error)) ([]byte, error) {
-	secret, err := r.readSecret(ctx, stack.Namespace, from.Name, "the key "+from.Key)
+func messages(problems []*problem) string {
+	all := make([]string, 0, len(problems))
+	for _, wrong := range problems {
+		all = append(all, wrong.message)
+	}
+	return strings.Join(all, "; ")
+}
+
+// choose settles which of several ways to sign in to Elasticsearch is taken. choices are the Secrets in which one was not found.
+func choose(stack *v1alpha1.AtlasStack, inputs workloads.Inputs, choices map[string]bool) *problem {
+	ref := stack.Spec.Elasticsearch.CredentialsSecretRef
+	if ref == nil {
+		return nil
+	}
+	if inputs[workloads.ElasticsearchAPIKey] != nil {
+		delete(inputs, workloads.ElasticsearchUsername)
+		delete(inputs, workloads.ElasticsearchPassword)
+		return nil
+	}
+	if !choices[ref.Name] || (inputs[workloads.ElasticsearchUsername] != nil && inputs[workloads.ElasticsearchPassword] != nil) {
+		return nil
+	}
+	delete(inputs, workloads.ElasticsearchUsername)
+	delete(inputs, workloads.ElasticsearchPassword)
+	return &problem{v1alpha1.ReasonSecretKeyMissing, fmt.Sprintf(
+		"Secret %s has neither the key apiKey nor both username and password: add one or the other", ref.Name)}
+}
+
+// checkPair tells whether certificate and key for Kafka go together.
+func checkPair(stack *v1alpha1.AtlasStack, inputs workloads.Inputs) *problem {
+	certificate, key := inputs[workloads.KafkaCertificate], inputs[workloads.KafkaKey]
+	if certificate == nil || key == nil {
+		return nil
+	}
+	if _, err := tlsconfig.Client(nil, certificate, key); err != nil {
+		return &problem{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("tls.crt and tls.key of Secret %s are no certificate with its key in PEM",
+			stack.Spec.Kafka.TLS.ClientCertificateSecretRef.Name)}
+	}
+	return nil
+}
+
+// objectReader reads each Secret and ConfigMap once.
+type objectReader struct {
+	*Reconciler
+	stack *v1alpha1.AtlasStack
+	read  map[string]content // by kind and name
+	last  map[string]content // what stands for an object that is gone
+}
+
+// values returns what some of the stack's references lead to, and all that is wrong with them.
+func (o *objectReader) values(ctx context.Context, some func(workloads.Reference) bool) (workloads.Inputs, []*problem, error) {
+	inputs, choices := workloads.Inputs{}, map[string]bool{}
+	var problems []*problem
+	for _, ref := range workloads.References(o.stack) {
+		if !some(ref) {
+			continue
+		}
+		value, err := o.key(ctx, ref)
+		if err == nil && value != nil {
+			err = checkValue(o.stack, ref, value)
+		}
+		var wrong *problem
+		switch {
+		case errors.As(err, &wrong):
+			if !slices.ContainsFunc(problems, func(other *problem) bool { return *other == *wrong }) {
+				problems = append(problems, wrong)
+			}
+		case err != nil:
+			return nil, nil, err
+		case value != nil:
+			inputs[ref.Input] = value
+		case ref.Choice:
+			choices[ref.Name] = true
+		}
+	}
+	for _, wrong := range []*problem{choose(o.stack, inputs, choices), checkPair(o.stack, inputs)} {
+		if wrong != nil {
+			problems = append(problems, wrong)
+		}
+	}
+	return inputs, problems, nil
+}
+
+// key returns one key of an object. A Secret that is to be generated and absent is made first. What is optional or a choice, and not there, is no error: then
+// the value is nil.
+func (o *objectReader) key(ctx context.Context, ref workloads.Reference) ([]byte, error) {
+	object, err := o.object(ctx, ref)
 	var absent *problem
-	if from.Generated && errors.As(err, &absent) {
-		if err := r.createSecret(ctx, stack, from.Name, generate); err != nil {
+	if ref.Generated && errors.As(err, &absent) {
+		if err := o.createSecret(ctx, o.stack, ref); err != nil {
 			return nil, err
 		}
-		secret, err = r.readSecret(ctx, stack.Namespace, from.Name, "the key "+from.Key)
+		object, err = o.object(ctx, ref)
 	}
 	if err != nil {
 		return nil, err
 	}
-	value, found := secret.Data[from.Key]
-	if !found || len(value) == 0 {
-		way := "add it"
-		if from.Generated {
-			way += ", or delete the Secret to have it generated again"
-		}
-		return nil, &problem{v1alpha1.ReasonSecretKeyMissing, fmt.Sprintf("Secret %s has no key %s: %s", from.Name, from.Key, way)}
+	if value := object.data[ref.Key]; len(value) > 0 {
+		return value, nil
 	}
-	return value, nil
+	if ref.Choice || ref.Optional {
+		return nil, nil
+	}
+	way := "add it"
+	if ref.Generated {
+		way += ", or delete the Secret to have it generated again"
+	}
+	return nil, &problem{v1alpha1.ReasonSecretKeyMissing, fmt.Sprintf("%s %s has no key %s: %s", ref.Kind(), ref.Name, ref.Key, way)}
 }
 
-// readSecret reads a Secret; content says what it should hold, for when it does not exist.
-func (r *Reconciler) readSecret(ctx context.Context, namespace, name, content string) (*corev1.Secret, error) {
-	secret := &corev1.Secret{}
-	err := r.Reader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, secret)
+// object returns what an object holds, read once in a pass, and from the API server only when it is of another version than the last time.
+func (o *objectReader) object(ctx context.Context, ref workloads.Reference) (content, error) {
+	id := ref.Kind() + "/" + ref.Name
+	if known, ok := o.read[id]; ok {
+		return known, nil
+	}
+	found, err := o.contents.get(ctx, o.Client, o.Reader, ref.Kind(), client.ObjectKey{Namespace: o.stack.Namespace, Name: ref.Name})
+	barred := apierrors.IsForbidden(err) && !o.stack.DeletionTimestamp.IsZero() // its namespace goes as well, and the operator's Role there went first
+	if last, known := o.last[id]; known && (barred || apierrors.IsNotFound(err)) {
+		found, err = last, nil
+	}
+	if barred && err != nil {
+		return content{}, &problem{v1alpha1.ReasonSecretNotFound, fmt.Sprintf("the operator may not read %s %s any more in namespace %s", ref.Kind(), ref.Name, o.stack.Namespace)}
+	}
 	if apierrors.IsNotFound(err) {
-		return nil, &problem{v1alpha1.ReasonSecretNotFound, fmt.Sprintf("Secret %s does not exist in namespace %s: create it with %s", name, namespace, content)}
+		reason, what := v1alpha1.ReasonSecretNotFound, "the key "+ref.Key
+		if ref.ConfigMap {
+			reason = v1alpha1.ReasonConfigMapNotFound
+		}
+		if ref.Choice {
+			what = "the key apiKey, or username and password"
+		}
+		return content{}, &problem{reason, fmt.Sprintf("%s %s does not exist in namespace %s: create it with %s", ref.Kind(), ref.Name, o.stack.Namespace, what)}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read Secret %s: %w", name, err)
+		return content{}, err
 	}
-	return secret, nil
+	o.read[id] = found
+	return found, nil
 }
 
 // createSecret makes a generated Secret. It has no owner, so that a stack created again on the same database finds it.
-func (r *Reconciler) createSecret(ctx context.Context, stack *v1alpha1.AtlasStack, name string, generate func() (map[string][]byte, error)) error {
-	data, err := generate()
-	if err != nil {
-		return fmt.Errorf("generate Secret %s: %w", name, err)
+func (r *Reconciler) createSecret(ctx context.Context, stack *v1alpha1.AtlasStack, ref workloads.Reference) error {
+	data := map[string][]byte{workloads.AdminEmailKey: []byte(stack.Spec.Auth.Admin.Email), workloads.AdminPasswordKey: []byte(rand.Text())}
+	if ref.Input == workloads.SigningKey {
+		key, err := token.GenerateSigningKey()
+		if err != nil {
+			return fmt.Errorf("generate Secret %s: %w", ref.Name, err)
+		}
+		data = map[string][]byte{workloads.SigningKeyKey: key, madeKey: []byte(time.Now().UTC().Format(time.RFC3339))}
 	}
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: name, Labels: map[string]string{
+		ObjectMeta: metav1.ObjectMeta{Namespace: stack.Namespace, Name: ref.Name, Labels: map[string]string{
 			workloads.StackLabel:           stack.Name,
 			"app.kubernetes.io/part-of":    "atlas",
 			"app.kubernetes.io/managed-by": "atlas-operator",
@@ -132,71 +206,49 @@ func (r *Reconciler) createSecret(ctx context.Context, stack *v1alpha1.AtlasStac
 		Data: data,
 	}
 	if err := r.Client.Create(ctx, secret, client.FieldOwner(apply.FieldManager)); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("create Secret %s: %w", name, err)
+		return fmt.Errorf("create Secret %s: %w", ref.Name, err)
 	}
 	return nil
 }
 
-// readElasticsearch returns the credentials by their keys: an API key, or else user and password.
-func (r *Reconciler) readElasticsearch(ctx context.Context, stack *v1alpha1.AtlasStack) (map[string][]byte, error) {
-	ref := stack.Spec.Elasticsearch.CredentialsSecretRef
-	if ref == nil {
-		return nil, nil
+// checkValue tells whether a value is what its input has to be.
+func checkValue(stack *v1alpha1.AtlasStack, ref workloads.Reference, value []byte) error {
+	var err error
+	switch ref.Input {
+	case workloads.DatabaseURL:
+		err = checkDatabaseURL(value, stack.Spec.Postgres.CloudSQL != nil)
+	case workloads.SigningKey, workloads.AcceptedKey:
+		err = checkSigningKey(value)
+	case workloads.DatabaseCA, workloads.KafkaCA, workloads.ElasticsearchCA:
+		if _, bad := tlsconfig.Client(value, nil, nil); bad != nil {
+			err = errors.New("holds no certificate in PEM")
+		}
+	default:
 	}
-	secret, err := r.readSecret(ctx, stack.Namespace, ref.Name, "the key apiKey, or username and password")
 	if err != nil {
-		return nil, err
-	}
-	if key := secret.Data[workloads.ElasticAPIKeyKey]; len(key) > 0 {
-		return map[string][]byte{workloads.ElasticAPIKeyKey: key}, nil
-	}
-	user, password := secret.Data[workloads.ElasticUsernameKey], secret.Data[workloads.ElasticPasswordKey]
-	if len(user) == 0 || len(password) == 0 {
-		return nil, &problem{v1alpha1.ReasonSecretKeyMissing, fmt.Sprintf(
-			"Secret %s has neither the key apiKey nor both username and password: add one or the other", ref.Name)}
-	}
-	return map[string][]byte{workloads.ElasticUsernameKey: user, workloads.ElasticPasswordKey: password}, nil
-}
-
-func checkValue(from workloads.SecretKey, value []byte, check func([]byte) error) error {
-	if check == nil {
-		return nil
-	}
-	if err := check(value); err != nil {
-		return &problem{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("key %s of Secret %s %v", from.Key, from.Name, err)}
+		return &problem{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("key %s of %s %s %v", ref.Key, ref.Kind(), ref.Name, err)}
 	}
 	return nil
 }
 
 // checkDatabaseURL never repeats the value, which holds a password.
-func checkDatabaseURL(value []byte) error {
+func checkDatabaseURL(value []byte, besideThePod bool) error {
+	if err := pguri.Check(string(value)); err != nil {
+		return err
+	}
 	u, err := url.Parse(string(value))
-	if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") || u.Host == "" {
-		return errors.New("is not a PostgreSQL URI: write postgres://user:password@host:5432/database, percent-encoded, without a newline")
+	if err != nil {
+		return errors.New("is not a URI") // Check has said so already
+	}
+	if besideThePod && (u.Hostname() != "127.0.0.1" || (u.Port() != "" && u.Port() != "5432")) {
+		return errors.New("does not name the connector of postgres.cloudSQL, which is beside the pods: write 127.0.0.1:5432 as host")
 	}
 	return nil
 }
 
 func checkSigningKey(value []byte) error {
-	block, _ := pem.Decode(value)
-	if block == nil {
-		return errors.New("is not PEM: make one with openssl genpkey -algorithm ed25519")
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if _, ok := key.(ed25519.PrivateKey); err != nil || !ok {
-		return errors.New("is not an Ed25519 private key in PKCS #8: make one with openssl genpkey -algorithm ed25519")
+	if _, err := token.ParseSigningKey(value); err != nil {
+		return errors.New("is not an Ed25519 private key in PEM (PKCS #8): make one with openssl genpkey -algorithm ed25519")
 	}
 	return nil
-}
-
-func generateSigningKey() (map[string][]byte, error) {
-	_, private, err := ed25519.GenerateKey(rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("generate an Ed25519 key: %w", err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, fmt.Errorf("encode the key: %w", err)
-	}
-	return map[string][]byte{workloads.SigningKeyKey: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})}, nil
 }

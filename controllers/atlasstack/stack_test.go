@@ -69,12 +69,17 @@ func TestMissingSecretIsNamedAndRecovers(t *testing.T) {
 	b := newBundle(t)
 	require.NoError(t, b.client.Create(t.Context(), b.stack(func(s *v1alpha1.AtlasStackSpec) {
 		s.Elasticsearch.CredentialsSecretRef = &corev1.LocalObjectReference{Name: "elastic"}
+		s.ObjectStore = &v1alpha1.ObjectStoreSpec{URL: "s3://files", CredentialsSecretRef: &corev1.LocalObjectReference{Name: "s3"}}
 	})))
 	const kind = v1alpha1.ConditionReferencesResolved
 	b.condition(kind, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "Secret postgres does not exist")
 	stack := b.condition(kind, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "Secret elastic does not exist")
 	require.Equal(t, status.InProgressStatus, b.kstatusOf(stack))
 	b.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "Secret postgres does not exist")
+
+	b.condition(kind, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "Secret s3 does not exist")
+	b.createSecret("s3", map[string]string{"accessKeyID": "id"})
+	b.condition(kind, metav1.ConditionFalse, v1alpha1.ReasonSecretNotFound, "Secret s3 has no key secretAccessKey")
 
 	b.createSecret("elastic", map[string]string{"username": "u"})
 	b.createSecret("postgres", map[string]string{"wrong": databaseURL})
@@ -87,6 +92,7 @@ func TestMissingSecretIsNamedAndRecovers(t *testing.T) {
 		}))
 	}
 	edit("elastic", map[string]string{"username": "u", "password": "p4ssw0rd"})
+	edit("s3", map[string]string{"accessKeyID": "id", "secretAccessKey": "sk"})
 	edit("postgres", map[string]string{"url": "mysql://atlas:pa55word@db"})
 	stack = b.condition(kind, metav1.ConditionFalse, v1alpha1.ReasonSecretInvalid, "key url of Secret postgres is not a PostgreSQL URI")
 	require.NotContains(t, fmt.Sprint(stack.Status), "pa55word")
@@ -142,7 +148,7 @@ func TestFailedMigrationKeepsTheRunningVersion(t *testing.T) {
 
 	b.update(func(s *v1alpha1.AtlasStackSpec) { s.Image = "registry.example.com/atlas:2.0.0" })
 	job := b.migration()
-	b.addPod(workloads.RoleMigrate, map[string]string{"batch.kubernetes.io/job-name": job.Name}, corev1.ContainerStatus{
+	b.addPod(workloads.RoleMigrate, map[string]string{batchv1.ControllerUidLabel: string(job.UID)}, corev1.ContainerStatus{
 		State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
 			ExitCode: 1, Reason: "Error",
 			Message: "starting\n" + `{"level":"ERROR","msg":"migrate","error":"connect to ` + databaseURL + `: connection refused"}` + "\n",
@@ -312,11 +318,11 @@ func TestRoleThatCannotBeAppliedHoldsNoOtherUp(t *testing.T) {
 	b := newBundle(t)
 	b.bringUp()
 	b.update(func(s *v1alpha1.AtlasStackSpec) {
-		s.API.Resources.Requests = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("2Gi")}
-		s.API.Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")}
+		s.API.Resources.Requests = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("2Gi")}
+		s.API.Resources.Limits = corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("1Gi")}
 		s.Worker.Replicas = ptr.To(int32(2))
 	})
-	b.condition(v1alpha1.ConditionWorkloadsReady, metav1.ConditionFalse, v1alpha1.ReasonError, "must be less than or equal to memory limit")
+	b.condition(v1alpha1.ConditionWorkloadsReady, metav1.ConditionFalse, v1alpha1.ReasonRefused, "must be less than or equal to ephemeral-storage limit")
 	require.Equal(t, int32(2), *b.deployment(workloads.RoleWorker).Spec.Replicas)
 	b.update(func(s *v1alpha1.AtlasStackSpec) { s.API.Resources = corev1.ResourceRequirements{} })
 	b.untilReady()

@@ -24,7 +24,7 @@ const rolloutPoll = 5 * time.Second
 func dependencies() []string {
 	return []string{
 		v1alpha1.ConditionReferencesResolved, v1alpha1.ConditionMigrationsApplied, v1alpha1.ConditionTopicReady,
-		v1alpha1.ConditionSearchIndexReady, v1alpha1.ConditionWorkloadsReady,
+		v1alpha1.ConditionSearchIndexReady, v1alpha1.ConditionWorkloadsReady, v1alpha1.ConditionExposureReady,
 	}
 }
 
@@ -32,7 +32,7 @@ func dependencies() []string {
 func (r *Reconciler) observe(ctx context.Context, p *pass) {
 	const kind = v1alpha1.ConditionWorkloadsReady
 	status := &p.stack.Status
-	if p.applied != nil {
+	if p.current {
 		status.Endpoint = workloads.Endpoint(p.stack)
 	}
 	err := r.observeDeployments(ctx, p)
@@ -47,13 +47,16 @@ func (r *Reconciler) observe(ctx context.Context, p *pass) {
 		}
 		// This generation had rolled out before an earlier step lost its footing: report the pods as they are.
 	}
+	if err == nil && p.stack.Spec.Hibernate && !p.holds(kind) {
+		err = r.fallAsleep(ctx, p)
+	}
 	if err != nil && p.failed[kind] == nil {
 		p.failed[kind] = err
 	}
-	if err == nil && p.applied != nil {
-		status.Version = workloads.Version(p.stack.Spec.Image)
+	if err == nil && p.current && !p.stack.Spec.Hibernate {
+		status.Version = workloads.Version(&p.stack.Spec)
 	}
-	apply.SetStepResult(&status.Conditions, p.stack.Generation, kind, "every Deployment has rolled out and is ready", err)
+	apply.SetStepResult(&status.Conditions, p.stack.Generation, kind, p.rolledOutText(), err)
 }
 
 // observeDeployments fills status.components and says which Deployment is not ready and why.
@@ -67,22 +70,30 @@ func (r *Reconciler) observeDeployments(ctx context.Context, p *pass) error {
 			return fmt.Errorf("read Deployment %s: %w", name.Name, err)
 		}
 		component := v1alpha1.ComponentStatus{Name: string(role), Ready: readyOfRevision(deployment, p.applied[role])}
-		if replicas := workloads.Component(p.stack, role).Replicas; replicas != nil {
+		if replicas := workloads.Replicas(p.stack, role); replicas != nil {
 			component.Desired = *replicas
+		} else if deployment.Spec.Replicas != nil {
+			component.Desired = *deployment.Spec.Replicas
 		}
 		components = append(components, component)
 		if first != nil || rolledOut(deployment, p.applied[role]) {
+			continue
+		}
+		if p.scales(role, deployment) {
+			p.scaling = append(p.scaling, fmt.Sprintf("Deployment %s scales, %d of %d pods are ready", name.Name, component.Ready, component.Desired))
 			continue
 		}
 		why, err := r.explainDeployment(ctx, p, role, deployment)
 		if err != nil {
 			return err
 		}
-		message := fmt.Sprintf("Deployment %s has %d of %d pods ready%s", name.Name, component.Ready, component.Desired, why)
-		if component.Ready >= component.Desired {
+		reason, message := v1alpha1.ReasonProgressing, fmt.Sprintf("Deployment %s has %d of %d pods ready%s", name.Name, component.Ready, component.Desired, why)
+		if replicaFailure(deployment) != "" {
+			reason = v1alpha1.ReasonRefused
+		} else if component.Ready >= component.Desired {
 			message = fmt.Sprintf("Deployment %s is ending its old pods", name.Name)
 		}
-		first = &apply.Waiting{Reason: v1alpha1.ReasonProgressing, After: rolloutPoll, Message: message}
+		first = &apply.Waiting{Reason: reason, After: rolloutPoll, Message: message}
 	}
 	p.stack.Status.Components = components
 	return first
@@ -115,12 +126,10 @@ func rolledOut(d *appsv1.Deployment, applied int64) bool {
 }
 
 func (r *Reconciler) explainDeployment(ctx context.Context, p *pass, role workloads.Role, d *appsv1.Deployment) (string, error) {
-	for _, c := range d.Status.Conditions {
-		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
-			return ": " + p.redact(c.Message), nil
-		}
+	if failure := replicaFailure(d); failure != "" {
+		return ": no more pods can be made: " + p.redact(explainReplicaFailure(role, failure)), nil
 	}
-	why, err := r.explainPods(ctx, p, client.MatchingLabels{"app.kubernetes.io/component": string(role)})
+	why, err := r.explainPods(ctx, p, client.MatchingLabels{workloads.ComponentLabel: string(role)})
 	if err != nil || why == "" {
 		return "", err
 	}
@@ -133,8 +142,18 @@ func summarize(p *pass) {
 	status.ObservedGeneration = generation
 
 	ready, reason, message := metav1.ConditionTrue, v1alpha1.ReasonReady, fmt.Sprintf("version %s is ready", status.Version)
+	if p.stack.Spec.Hibernate {
+		reason, message = v1alpha1.ReasonHibernated, "no role has pods, as spec.hibernate asks: set it to false to have them back"
+	}
 	for _, kind := range dependencies() {
 		c := meta.FindStatusCondition(status.Conditions, kind)
+		if asleep(c) {
+			continue
+		}
+		if c != nil && c.ObservedGeneration == generation && v1alpha1.Serves(c.Reason) {
+			message += "; " + kind + ": " + c.Message
+			continue
+		}
 		if c == nil || (c.Status == metav1.ConditionTrue && c.ObservedGeneration == generation) {
 			continue
 		}
@@ -144,21 +163,33 @@ func summarize(p *pass) {
 	if ready == metav1.ConditionTrue && len(p.failed) > 0 {
 		ready, reason, message = metav1.ConditionFalse, v1alpha1.ReasonProgressing, "working towards the spec"
 	}
+	kind, stalled := p.stalled()
+	if stalled != nil { // what waits for a person comes before what waits for that
+		ready, reason, message = metav1.ConditionFalse, stalled.Reason, kind+": "+stalled.Message
+	}
 	apply.SetCondition(&status.Conditions, generation, v1alpha1.ConditionReady, ready, reason, message)
 
 	meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
-	for _, kind := range dependencies() {
-		if stalled, ok := apply.AsStalled(p.failed[kind]); ok {
-			meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReconciling)
-			apply.SetCondition(&status.Conditions, generation, v1alpha1.ConditionStalled, metav1.ConditionTrue, stalled.Reason, kind+": "+stalled.Message)
-			return
-		}
+	if stalled != nil {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReconciling)
+		apply.SetCondition(&status.Conditions, generation, v1alpha1.ConditionStalled, metav1.ConditionTrue, stalled.Reason, message)
+		return
 	}
 	if ready == metav1.ConditionTrue {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReconciling)
 		return
 	}
 	apply.SetCondition(&status.Conditions, generation, v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonProgressing, message)
+}
+
+// stalled is the first condition that a person has to do something about, and why.
+func (p *pass) stalled() (string, *apply.Stalled) {
+	for _, kind := range dependencies() {
+		if stalled, ok := apply.AsStalled(p.failed[kind]); ok {
+			return kind, stalled
+		}
+	}
+	return "", nil
 }
 
 // summarizePaused says that nothing is looked at. The other conditions keep the generation that they speak of.
@@ -177,12 +208,12 @@ func (r *Reconciler) tell(before, after *v1alpha1.AtlasStack) {
 		now := meta.FindStatusCondition(after.Status.Conditions, kind)
 		was := meta.FindStatusCondition(before.Status.Conditions, kind)
 		// That a step waits for another says nothing that the other's event does not.
-		if now == nil || now.Reason == v1alpha1.ReasonWaiting || (was != nil && was.Status == now.Status && was.Reason == now.Reason) {
+		if now == nil || now.Reason == v1alpha1.ReasonWaiting || asleep(now) || (was != nil && was.Status == now.Status && was.Reason == now.Reason) {
 			continue
 		}
 		severity := corev1.EventTypeNormal
 		switch {
-		case now.Reason == v1alpha1.ReasonProgressing || now.Reason == v1alpha1.ReasonPaused:
+		case now.Reason == v1alpha1.ReasonProgressing || now.Reason == v1alpha1.ReasonPaused || now.Reason == v1alpha1.ReasonTerminating:
 		case now.Status != metav1.ConditionTrue:
 			severity = corev1.EventTypeWarning
 		}

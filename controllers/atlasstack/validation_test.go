@@ -29,6 +29,14 @@ func TestBadManifestsGetAClearAnswer(t *testing.T) {
 			s.Kafka.Topic.Config = map[string]string{"retention.ms": "1"}
 		}, "retention is set twice"},
 		"password in URL": {func(s *v1alpha1.AtlasStackSpec) { s.Elasticsearch.Addresses = []string{"http://u:p@es:9200"} }, "spec.elasticsearch.addresses[0]"},
+		"no object store": {func(s *v1alpha1.AtlasStackSpec) { s.ObjectStore = &v1alpha1.ObjectStoreSpec{} }, "set exactly one of url and volumeClaimName"},
+		"two object stores": {func(s *v1alpha1.AtlasStackSpec) {
+			s.ObjectStore = &v1alpha1.ObjectStoreSpec{URL: "s3://a", VolumeClaimName: "b"}
+		}, "set exactly one of url and volumeClaimName"},
+		"keys of a volume": {func(s *v1alpha1.AtlasStackSpec) {
+			s.ObjectStore = &v1alpha1.ObjectStoreSpec{VolumeClaimName: "b", CredentialsSecretRef: &corev1.LocalObjectReference{Name: "x"}}
+		}, "credentialsSecretRef is for url only"},
+		"keys in its URL": {func(s *v1alpha1.AtlasStackSpec) { s.ObjectStore = &v1alpha1.ObjectStoreSpec{URL: "s3://k:s@a"} }, "spec.objectStore.url"},
 		"secret unnamed":  {func(s *v1alpha1.AtlasStackSpec) { s.Postgres.URLSecretRef.Name = "" }, "name a Secret in the stack's namespace"},
 		"resource claims": {func(s *v1alpha1.AtlasStackSpec) { s.API.Resources.Claims = []corev1.ResourceClaim{{Name: "x"}} }, "resources.claims is not supported"},
 		"negative pods":   {func(s *v1alpha1.AtlasStackSpec) { s.Worker.Replicas = ptr.To(int32(-1)) }, "spec.worker.replicas"},

@@ -15,6 +15,7 @@ import (
 	"github.com/atlas-platform/atlas/api/v1alpha1"
 	"github.com/atlas-platform/atlas/controllers/apply"
 	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/tlsconfig"
 )
 
 const (
@@ -36,19 +37,28 @@ var _ Admin = (*elasticAdmin)(nil)
 
 // ConnectElasticsearch is Connect over go-elasticsearch. It sends nothing yet.
 func ConnectElasticsearch(_ context.Context, target Target) (Admin, error) {
+	security, err := tlsconfig.Client(target.CA, nil, nil)
+	if err != nil {
+		return nil, &apply.Stalled{Reason: v1alpha1.ReasonSecretInvalid, Message: fmt.Sprintf("spec.elasticsearch.caFrom: %v", err)}
+	}
 	transport := &http.Transport{
+		TLSClientConfig:     security,
 		DialContext:         (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		TLSHandshakeTimeout: dialTimeout,
 		MaxIdleConnsPerHost: 1,
 	}
 	es, err := elasticsearch.NewClient(elasticsearch.Config{
-		Addresses: target.Addresses, Username: target.Username, Password: target.Password, APIKey: target.APIKey,
-		Transport: transport, MaxRetries: len(target.Addresses) - 1, DisableRetry: len(target.Addresses) == 1,
+		Addresses: target.Addresses, CloudID: target.CloudID, Username: target.Username, Password: target.Password, APIKey: target.APIKey,
+		Transport: transport, MaxRetries: max(0, len(target.Addresses)-1), DisableRetry: len(target.Addresses) <= 1,
 	})
 	if err != nil {
-		return nil, &apply.Stalled{Reason: v1alpha1.ReasonRefused, Message: fmt.Sprintf("spec.elasticsearch.addresses can't be used: %v", err)}
+		return nil, &apply.Stalled{Reason: v1alpha1.ReasonRefused, Message: fmt.Sprintf("spec.elasticsearch can't be used: %v", err)}
 	}
-	return &elasticAdmin{es: es, transport: transport, addresses: strings.Join(target.Addresses, ", ")}, nil
+	name := strings.Join(target.Addresses, ", ")
+	if name == "" {
+		name = "Elastic Cloud"
+	}
+	return &elasticAdmin{es: es, transport: transport, addresses: name}, nil
 }
 
 func (a *elasticAdmin) Close() { a.transport.CloseIdleConnections() }
@@ -78,7 +88,7 @@ func (a *elasticAdmin) classify(err error) error {
 	if !errors.As(err, &answer) {
 		return &apply.Waiting{
 			Reason: v1alpha1.ReasonUnreachable, After: retryLost, Lost: true,
-			Message: fmt.Sprintf("Elasticsearch at %s can't be reached: %s", a.addresses, reason(err)),
+			Message: fmt.Sprintf("Elasticsearch at %s can't be reached: %s", a.addresses, unreached(err)),
 		}
 	}
 	message := fmt.Sprintf("Elasticsearch at %s: %v", a.addresses, err)

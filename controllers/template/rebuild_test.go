@@ -11,10 +11,12 @@ import (
 	"github.com/elastic/go-elasticsearch/v8"
 	"github.com/stretchr/testify/require"
 
+	"github.com/atlas-platform/atlas/controllers/apply"
+	"github.com/atlas-platform/atlas/controllers/template"
 	"github.com/atlas-platform/atlas/internal/elastic"
 )
 
-// TestAnOlderIndexIsNamedUntilItIsRebuilt takes the steps of "Rebuild the index" in docs/search.md.
+// TestAnOlderIndexIsNamedUntilItIsRebuilt, here by hand.
 func TestAnOlderIndexIsNamedUntilItIsRebuilt(t *testing.T) {
 	t.Parallel()
 	admin, es, alias := connect(t)
@@ -35,8 +37,12 @@ func TestAnOlderIndexIsNamedUntilItIsRebuilt(t *testing.T) {
 	send(t, es, http.MethodPut, "/"+alias+"/_doc/changed?version=1&version_type=external", `{"title": "former"}`)
 
 	text := settle(t, admin, alias, params)
-	require.Contains(t, text, old+" has another mapping, ranking or number of shards than asked for")
-	require.Contains(t, text, "until it is rebuilt as "+alias+"-"+def.Hash[:8]+"-<time>")
+	require.Contains(t, text, old+", which has another mapping, ranking or number of shards than asked for; search works")
+	require.Contains(t, text, "AtlasJob with type: reindex")
+	_, err = template.Ensure(t.Context(), admin, alias, params)
+	outdated, ok := apply.AsOutdated(err)
+	require.True(t, ok)
+	require.Equal(t, []string{"ReindexRequired", old, def.Hash}, []string{outdated.Reason, outdated.Index, outdated.Hash})
 
 	copied := fmt.Sprintf(`{"conflicts": "proceed", "source": {"index": %q}, "dest": {"index": %q, "version_type": "external"}}`, old, rebuilt)
 	send(t, es, http.MethodPut, "/"+rebuilt, "")

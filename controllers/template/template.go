@@ -1,5 +1,6 @@
 // Package template keeps the index template, the first index and the alias of an AtlasStack in Elasticsearch: it observes
-// them, plans the difference with the shared definition in internal/elastic, and applies it. An index is never deleted.
+// them, plans the difference with the shared definition in internal/elastic, and applies it. An index is deleted by Drop, and one that the alias led to
+// before somebody led it elsewhere: a new one takes its place.
 package template
 
 import (
@@ -21,12 +22,20 @@ import (
 type Admin interface {
 	Observe(ctx context.Context, alias string) (elastic.IndexState, error)
 	Apply(ctx context.Context, change elastic.IndexChange) error
+	// ClusterUUID is the identity that the Elasticsearch gives itself; empty for one that does not tell this user.
+	ClusterUUID(ctx context.Context) (string, error)
+	// Drop deletes every index of the alias, and its index template. What is gone already is no error.
+	Drop(ctx context.Context, alias string) error
 	Close()
 }
 
 // Target says where Elasticsearch is and who asks.
 type Target struct {
-	Addresses          []string
+	Addresses []string
+	// CloudID is a deployment on Elastic Cloud, instead of addresses.
+	CloudID string
+	// CA are the certificates that the nodes' are checked with, in PEM; without them, the system's are.
+	CA                 []byte
 	Username, Password string
 	// APIKey wins over the user.
 	APIKey string
@@ -67,19 +76,22 @@ func Ensure(ctx context.Context, admin Admin, alias string, params elastic.Param
 			Message: changes[len(changes)-1].Description + ": done; checking",
 		}
 	}
-	return describe(alias, def, state), nil
+	return describe(alias, def, state)
 }
 
-func describe(alias string, def elastic.IndexDefinition, state elastic.IndexState) string {
+// describe says what is behind the alias. Neither a mapping nor the ranking of an index that has items can be changed: an index that has others is
+// rebuilt by a job, and serves until then.
+func describe(alias string, def elastic.IndexDefinition, state elastic.IndexState) (string, error) {
 	names := slices.Sorted(maps.Keys(state.Indices))
 	text := fmt.Sprintf("alias %s leads to %s", alias, strings.Join(names, ", "))
 	for _, name := range names {
-		if hash := state.DefinitionHashes[name]; hash != def.Hash {
-			// Neither a mapping nor the ranking of an index that has items can be changed, and the rebuilding is left to people.
-			return fmt.Sprintf(
-				"%s; %s has another mapping, ranking or number of shards than asked for, until it is rebuilt as %s-%s-<time> (docs/search.md, Rebuild the index)",
-				text, name, alias, def.Hash[:8])
+		if state.DefinitionHashes[name] != def.Hash {
+			return "", &apply.Outdated{
+				Reason: v1alpha1.ReasonReindexRequired, Index: name, Hash: def.Hash,
+				Message: fmt.Sprintf("%s, which has another mapping, ranking or number of shards than asked for; search works. ", text) +
+					"Create an AtlasJob with type: reindex and reindex: {}, or set elasticsearch.reindexPolicy to Automatic",
+			}
 		}
 	}
-	return text
+	return text, nil
 }

@@ -44,7 +44,7 @@ func dial(ctx context.Context, brokers []string) ([]string, error) {
 		reasons = append(reasons, fmt.Sprintf("%s (%s)", broker, reason(failures[i])))
 	}
 	if len(reachable) == 0 {
-		return nil, lost("no Kafka broker can be reached: " + strings.Join(reasons, ", "))
+		return nil, lost("no Kafka broker can be reached: " + strings.Join(reasons, ", ") + wayOut)
 	}
 	return reachable, nil
 }

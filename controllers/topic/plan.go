@@ -1,5 +1,5 @@
 // Package topic keeps one Kafka topic as an AtlasStack asks for it: it observes the topic, plans the difference without
-// touching anything, and applies it. A topic is never deleted and never loses a partition.
+// touching anything, and applies it. A topic never loses a partition, and is deleted by Drop only.
 package topic
 
 import (

@@ -30,7 +30,8 @@ var _ Admin = (*saramaAdmin)(nil)
 
 // ConnectSarama is Connect over sarama. Sarama's own error for unreachable brokers names neither address nor cause, so the
 // addresses are dialled first, all at once; those that answer are used.
-func ConnectSarama(ctx context.Context, brokers []string) (Admin, error) {
+func ConnectSarama(ctx context.Context, target Target) (Admin, error) {
+	brokers := target.Brokers
 	reachable, err := dial(ctx, brokers)
 	if err != nil {
 		return nil, err
@@ -48,14 +49,63 @@ func ConnectSarama(ctx context.Context, brokers []string) (Admin, error) {
 	cfg.Net.WriteTimeout = requestTimeout
 	cfg.Admin.Timeout = requestTimeout
 	cfg.Admin.Retry.Max = 1
-	cfg.Metadata.Retry.Max = 1
+	cfg.Metadata.Retry.Max = 0 // every broker is asked once; the next pass asks again
 	cfg.Metadata.RefreshFrequency = 0
+	cfg.Metadata.Full = false // there may be thousands of topics of others
 	cfg.Metadata.AllowAutoTopicCreation = false
-	admin, err := sarama.NewClusterAdmin(reachable, cfg)
+	if err := target.Security.Apply(cfg); err != nil { //nolint:contextcheck // tokens are asked for as long as the connection is used
+		return nil, &apply.Stalled{Reason: v1alpha1.ReasonSecretInvalid, Message: fmt.Sprintf("spec.kafka: %v", err)}
+	}
+	raw, err := sarama.NewClient(reachable, cfg)
 	if err != nil {
-		return nil, classify("reach Kafka", brokers, err)
+		return nil, unreached(target, err)
+	}
+	admin, err := sarama.NewClusterAdminFromClient(&brokersClient{Client: raw})
+	if err != nil {
+		_ = raw.Close()
+		return nil, unreached(target, err)
 	}
 	return &saramaAdmin{admin: admin, brokers: brokers}, nil
+}
+
+// unreached is classify for the beginning of a session.
+func unreached(target Target, err error) error {
+	const doing = "reach Kafka"
+	if refusal := refusedLogin(target, err); refusal != nil {
+		return refusal
+	}
+	if code := sarama.KError(0); errors.As(err, &code) {
+		return classify(doing, target.Brokers, err)
+	}
+	return lost(fmt.Sprintf("could not %s at %s: %s", doing, strings.Join(target.Brokers, ", "), failedToConnect(err, &target.Security)))
+}
+
+// brokersClient finds the brokers without asking about a topic: sarama finds them by asking about all topics, or about those that it was asked about before.
+type brokersClient struct{ sarama.Client }
+
+// Controller returns the cluster's controller, looked for once.
+func (c *brokersClient) Controller() (*sarama.Broker, error) {
+	if controller, err := c.Client.Controller(); err == nil {
+		return controller, nil
+	}
+	return c.RefreshController()
+}
+
+// RefreshController looks for the controller again.
+func (c *brokersClient) RefreshController() (*sarama.Broker, error) {
+	if err := c.RefreshMetadata(noTopic); err != nil && !aboutTopic(err) {
+		return nil, err
+	}
+	controller, err := c.Client.Controller()
+	if aboutTopic(err) || errors.Is(err, sarama.ErrNoTopicsToUpdateMetadata) {
+		return nil, sarama.ErrControllerNotAvailable
+	}
+	return controller, err
+}
+
+// aboutTopic is true when the brokers answered, and refused the topic only.
+func aboutTopic(err error) bool {
+	return errors.Is(err, sarama.ErrInvalidTopic) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) || errors.Is(err, sarama.ErrUnknownTopicOrPartition)
 }
 
 func lost(message string) error {
@@ -147,6 +197,8 @@ func classify(doing string, brokers []string, err error) error {
 		return &apply.Stalled{Reason: v1alpha1.ReasonRefused, Message: message + ": correct spec.kafka.topic"}
 	case sarama.ErrInvalidReplicationFactor:
 		message += ": lower spec.kafka.topic.replicationFactor or add brokers"
+	case sarama.ErrUnsupportedSASLMechanism:
+		message += ": correct spec.kafka.sasl.mechanism"
 	case sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed:
 		message += ": grant the operator's Kafka user Create, Describe, Alter, DescribeConfigs and AlterConfigs on this topic"
 	}

@@ -26,7 +26,7 @@ func brokers(t *testing.T) []string {
 
 func connect(t *testing.T) topic.Admin {
 	t.Helper()
-	admin, err := topic.ConnectSarama(t.Context(), brokers(t))
+	admin, err := topic.ConnectSarama(t.Context(), topic.Target{Brokers: brokers(t)})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, admin.Close()) })
 	return admin
@@ -48,7 +48,7 @@ func settle(t *testing.T, admin topic.Admin, spec topic.Spec) {
 	t.Helper()
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		require.NoError(c, topic.Ensure(t.Context(), admin, spec))
-	}, 20*time.Second, 100*time.Millisecond)
+	}, time.Minute, 100*time.Millisecond)
 }
 
 func newSpec(t *testing.T, raw sarama.ClusterAdmin) topic.Spec {
@@ -83,7 +83,7 @@ func TestEnsureCreatesAndCorrectsDrift(t *testing.T) {
 		state, err := admin.Describe(t.Context(), spec.Name)
 		require.NoError(c, err)
 		require.Equal(c, "1000", state.Config["retention.ms"])
-	}, 10*time.Second, 50*time.Millisecond)
+	}, time.Minute, 50*time.Millisecond)
 	spec.Partitions = 4
 	settle(t, admin, spec)
 
@@ -126,12 +126,13 @@ func TestUnreachableBrokersAreNamed(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	_, err = topic.ConnectSarama(ctx, []string{address, "broker.invalid:9092"})
+	_, err = topic.ConnectSarama(ctx, topic.Target{Brokers: []string{address, "broker.invalid:9092"}})
 	waiting, ok := apply.AsWaiting(err)
 	require.True(t, ok, "%v", err)
 	require.True(t, waiting.Lost)
 	require.Contains(t, waiting.Message, address+" (connect: connection refused)")
 	require.Contains(t, waiting.Message, "broker.invalid:9092 (")
+	require.Contains(t, waiting.Message, "): check spec.kafka.brokers, and that network policies")
 }
 
 func TestSilentBrokerIsGivenUpSoon(t *testing.T) {
@@ -142,10 +143,10 @@ func TestSilentBrokerIsGivenUpSoon(t *testing.T) {
 	t.Cleanup(func() { _ = listener.Close() })
 
 	start := time.Now()
-	_, err = topic.ConnectSarama(t.Context(), []string{listener.Addr().String()})
+	_, err = topic.ConnectSarama(t.Context(), topic.Target{Brokers: []string{listener.Addr().String()}})
 	waiting, ok := apply.AsWaiting(err)
 	require.True(t, ok, "%v", err)
 	require.True(t, waiting.Lost)
-	require.Equal(t, "could not reach Kafka at "+listener.Addr().String()+": timed out", waiting.Message)
+	require.Equal(t, "could not reach Kafka at "+listener.Addr().String()+": timed out: check spec.kafka.brokers, and that network policies and firewalls let the operator through", waiting.Message)
 	require.Less(t, time.Since(start), 8*time.Second)
 }

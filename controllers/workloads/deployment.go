@@ -35,51 +35,66 @@ func Component(stack *v1alpha1.AtlasStack, role Role) v1alpha1.ComponentSpec {
 	return v1alpha1.ComponentSpec{}
 }
 
+// Replicas is how many pods a role is to have; nil where an autoscaler says so.
+func Replicas(stack *v1alpha1.AtlasStack, role Role) *int32 {
+	component := Component(stack, role)
+	replicas := int32(1)
+	switch {
+	case stack.Spec.Hibernate:
+		replicas = 0
+	case component.Autoscaling != nil:
+		return nil
+	case component.Replicas != nil:
+		replicas = *component.Replicas
+	}
+	return &replicas
+}
+
 // Deployment is the Deployment of a role.
-func Deployment(stack *v1alpha1.AtlasStack, role Role, secrets Secrets) (*appsv1ac.DeploymentApplyConfiguration, error) {
-	configHash, err := ConfigHash(stack, role, secrets)
+func Deployment(stack *v1alpha1.AtlasStack, role Role, inputs Inputs) (*appsv1ac.DeploymentApplyConfiguration, error) {
+	configHash, err := ConfigHash(stack, role, inputs)
 	if err != nil {
 		return nil, err
 	}
 	component := Component(stack, role)
-	spec, container := pod(stack, role, secrets)
+	spec, container := pod(stack, role, inputs)
 	container.
 		WithPorts(corev1ac.ContainerPort().WithName("ops").WithContainerPort(opsPort)).
 		WithStartupProbe(probe("/livez", 1, 3, 60)).
 		WithLivenessProbe(probe("/livez", 10, 3, 3)).
 		WithReadinessProbe(probe("/readyz", 5, 3, 2))
-	if limits, requests := component.Resources.Limits, component.Resources.Requests; limits != nil || requests != nil {
-		resources := corev1ac.ResourceRequirements()
-		if limits != nil {
-			resources.WithLimits(limits)
-		}
-		if requests != nil {
-			resources.WithRequests(requests)
-		}
+	if resources := resources(component.Resources); resources != nil {
 		container.WithResources(resources)
 	}
+	mountObjects(spec, container, stack.Spec.ObjectStore, role)
 	spec.WithTerminationGracePeriodSeconds(drainSeconds)
 	strategy := appsv1ac.DeploymentStrategy().WithType(appsv1.RollingUpdateDeploymentStrategyType)
 	if role == RoleAPI {
 		container.WithPorts(corev1ac.ContainerPort().WithName("http").WithContainerPort(httpPort)).
 			WithLifecycle(corev1ac.Lifecycle().WithPreStop(
 				corev1ac.LifecycleHandler().WithSleep(corev1ac.SleepAction().WithSeconds(preStopSeconds))))
-		mountSecret(spec, container, "signing-key", SigningKey(stack), signingKeyDir, SigningKeyKey)
 		mountTemporary(spec, container, temporarySpace)
 		spec.WithTerminationGracePeriodSeconds(drainSeconds + preStopSeconds)
 		strategy.WithRollingUpdate(appsv1ac.RollingUpdateDeployment().
 			WithMaxUnavailable(intstr.FromInt32(0)).WithMaxSurge(intstr.FromInt32(1)))
 	}
+	if err := place(spec, stack, role); err != nil {
+		return nil, err
+	}
+	template, err := override(stack, role, corev1ac.PodTemplateSpec().
+		WithLabels(Labels(stack, role)).
+		WithAnnotations(map[string]string{ConfigHashAnnotation: configHash}).
+		WithSpec(spec.WithContainers(container)))
+	if err != nil {
+		return nil, err
+	}
 	deployment := appsv1ac.DeploymentSpec().
 		WithRevisionHistoryLimit(3).
 		WithStrategy(strategy).
 		WithSelector(metav1ac.LabelSelector().WithMatchLabels(selector(stack, role))).
-		WithTemplate(corev1ac.PodTemplateSpec().
-			WithLabels(Labels(stack, role)).
-			WithAnnotations(map[string]string{ConfigHashAnnotation: configHash}).
-			WithSpec(spec.WithContainers(container)))
-	if component.Replicas != nil {
-		deployment.WithReplicas(*component.Replicas)
+		WithTemplate(template)
+	if replicas := Replicas(stack, role); replicas != nil {
+		deployment.WithReplicas(*replicas)
 	}
 	return appsv1ac.Deployment(Name(stack, role), stack.Namespace).
 		WithLabels(Labels(stack, role)).

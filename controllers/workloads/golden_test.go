@@ -2,6 +2,7 @@ package workloads_test
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"testing"
@@ -47,12 +48,14 @@ func plainStack() *v1alpha1.AtlasStack {
 	}
 }
 
-func plainSecrets() workloads.Secrets {
-	return workloads.Secrets{DatabaseURL: []byte("postgres://u:p@h/d"), SigningKey: []byte("key"), AdminPassword: []byte("secret")}
+func plainInputs() workloads.Inputs {
+	return workloads.Inputs{
+		workloads.DatabaseURL: []byte("postgres://u:p@h/d"), workloads.SigningKey: []byte("key"), workloads.AdminPassword: []byte("secret"),
+	}
 }
 
 // fullStack sets everything that changes what is built.
-func fullStack() (*v1alpha1.AtlasStack, workloads.Secrets) {
+func fullStack() (*v1alpha1.AtlasStack, workloads.Inputs) {
 	stack := plainStack()
 	stack.Spec.ImagePullPolicy = corev1.PullAlways
 	stack.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{Name: "pull"}}
@@ -68,23 +71,46 @@ func fullStack() (*v1alpha1.AtlasStack, workloads.Secrets) {
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("100m"), corev1.ResourceMemory: resource.MustParse("64Mi")},
 		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")},
 	}}
-	secrets := plainSecrets()
-	secrets.Elasticsearch = map[string][]byte{"username": []byte("u"), "password": []byte("pw")}
-	return stack, secrets
+	stack.Spec.Postgres.CAFrom = &v1alpha1.CASource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: "postgres"}, Key: "ca.crt",
+	}}
+	stack.Spec.Postgres.MaxConnections = ptr.To(int32(20))
+	stack.Spec.Kafka.TLS = &v1alpha1.KafkaTLSSpec{
+		CAFrom: &v1alpha1.CASource{ConfigMapKeyRef: &corev1.ConfigMapKeySelector{
+			LocalObjectReference: corev1.LocalObjectReference{Name: "cas"}, Key: "kafka.pem",
+		}},
+		ClientCertificateSecretRef: &corev1.LocalObjectReference{Name: "kafka-client"},
+	}
+	stack.Spec.Kafka.SASL = &v1alpha1.KafkaSASLSpec{Mechanism: "SCRAM-SHA-512", CredentialsSecretRef: corev1.LocalObjectReference{Name: "kafka-user"}}
+	stack.Spec.Elasticsearch.CAFrom = &v1alpha1.CASource{SecretKeyRef: &corev1.SecretKeySelector{
+		LocalObjectReference: corev1.LocalObjectReference{Name: "elastic"}, Key: "ca.crt",
+	}}
+	stack.Spec.ObjectStore = &v1alpha1.ObjectStoreSpec{
+		URL: "s3://atlas/files?region=eu-central-1", CredentialsSecretRef: &corev1.LocalObjectReference{Name: "s3"},
+	}
+	inputs := plainInputs()
+	for _, input := range []workloads.Input{
+		workloads.DatabaseCA, workloads.KafkaCA, workloads.KafkaCertificate, workloads.KafkaKey, workloads.KafkaUsername, workloads.KafkaPassword,
+		workloads.ElasticsearchCA, workloads.ElasticsearchUsername, workloads.ElasticsearchPassword,
+		workloads.ObjectsAccessKey, workloads.ObjectsSecretKey,
+	} {
+		inputs[input] = []byte(input)
+	}
+	return stack, inputs
 }
 
 // objects are everything that a stack gets, in one YAML stream.
-func objects(t *testing.T, stack *v1alpha1.AtlasStack, secrets workloads.Secrets) []byte {
+func objects(t *testing.T, stack *v1alpha1.AtlasStack, inputs workloads.Inputs) []byte {
 	t.Helper()
 	var all []any
 	for _, role := range workloads.Roles() {
-		deployment, err := workloads.Deployment(stack, role, secrets)
+		deployment, err := workloads.Deployment(stack, role, inputs)
 		require.NoError(t, err)
 		all = append(all, workloads.ServiceAccount(stack, role), workloads.Service(stack, role), deployment)
 	}
-	inputs, err := workloads.MigrationInputs(stack, secrets)
+	digest, err := workloads.MigrationInputs(stack, inputs)
 	require.NoError(t, err)
-	all = append(all, workloads.ServiceAccount(stack, workloads.RoleMigrate), workloads.MigrationJob(stack, secrets, inputs, 1))
+	all = append(all, workloads.ServiceAccount(stack, workloads.RoleMigrate), workloads.MigrationJob(stack, inputs, digest, 1))
 	var out bytes.Buffer
 	for _, object := range all {
 		doc, err := yaml.Marshal(object)
@@ -97,18 +123,18 @@ func objects(t *testing.T, stack *v1alpha1.AtlasStack, secrets workloads.Secrets
 
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	full, fullSecrets := fullStack()
+	full, fullInputs := fullStack()
 	for _, tc := range []struct {
-		name    string
-		stack   *v1alpha1.AtlasStack
-		secrets workloads.Secrets
+		name   string
+		stack  *v1alpha1.AtlasStack
+		inputs workloads.Inputs
 	}{
-		{name: "plain", stack: plainStack(), secrets: plainSecrets()},
-		{name: "full", stack: full, secrets: fullSecrets},
+		{name: "plain", stack: plainStack(), inputs: plainInputs()},
+		{name: "full", stack: full, inputs: fullInputs},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			got := objects(t, tc.stack, tc.secrets)
+			got := objects(t, tc.stack, tc.inputs)
 			file := filepath.Join("testdata", tc.name+".yaml")
 			if os.Getenv("UPDATE_GOLDEN") != "" {
 				require.NoError(t, os.WriteFile(file, got, 0o600))
@@ -122,39 +148,44 @@ func TestGolden(t *testing.T) {
 
 func TestConfigHashFollowsWhatTheRoleUses(t *testing.T) {
 	t.Parallel()
-	stack, secrets := fullStack()
+	stack, inputs := fullStack()
 	for _, tc := range []struct {
 		name   string
-		change func(*v1alpha1.AtlasStack, *workloads.Secrets)
+		change func(*v1alpha1.AtlasStack, workloads.Inputs)
 		rolls  []workloads.Role
 	}{
-		{name: "nothing", change: func(*v1alpha1.AtlasStack, *workloads.Secrets) {}},
-		{name: "database", change: func(_ *v1alpha1.AtlasStack, s *workloads.Secrets) { s.DatabaseURL = []byte("x") }, rolls: workloads.Roles()},
-		{name: "signing key", change: func(_ *v1alpha1.AtlasStack, s *workloads.Secrets) { s.SigningKey = []byte("x") }, rolls: []workloads.Role{workloads.RoleAPI}},
-		{name: "admin password", change: func(_ *v1alpha1.AtlasStack, s *workloads.Secrets) { s.AdminPassword = []byte("x") }},
+		{name: "nothing", change: func(*v1alpha1.AtlasStack, workloads.Inputs) {}},
+		{name: "database", change: func(_ *v1alpha1.AtlasStack, s workloads.Inputs) { s[workloads.DatabaseURL] = []byte("x") }, rolls: workloads.Roles()},
+		{name: "signing key", change: func(_ *v1alpha1.AtlasStack, s workloads.Inputs) { s[workloads.SigningKey] = []byte("x") }, rolls: []workloads.Role{workloads.RoleAPI}},
+		{name: "admin password", change: func(_ *v1alpha1.AtlasStack, s workloads.Inputs) { s[workloads.AdminPassword] = []byte("x") }},
 		{
 			name: "elasticsearch password",
-			change: func(_ *v1alpha1.AtlasStack, s *workloads.Secrets) {
-				s.Elasticsearch = map[string][]byte{"apiKey": []byte("x")}
+			change: func(_ *v1alpha1.AtlasStack, s workloads.Inputs) {
+				s[workloads.ElasticsearchPassword] = []byte("x")
 			},
 			rolls: []workloads.Role{workloads.RoleAPI, workloads.RoleIndexer, workloads.RoleWorker},
 		},
 		{
+			name:   "key of the object store",
+			change: func(_ *v1alpha1.AtlasStack, s workloads.Inputs) { s[workloads.ObjectsSecretKey] = []byte("x") },
+			rolls:  []workloads.Role{workloads.RoleAPI, workloads.RoleWorker},
+		},
+		{
 			name:   "brokers",
-			change: func(s *v1alpha1.AtlasStack, _ *workloads.Secrets) { s.Spec.Kafka.Brokers = []string{"other:9092"} },
+			change: func(s *v1alpha1.AtlasStack, _ workloads.Inputs) { s.Spec.Kafka.Brokers = []string{"other:9092"} },
 			rolls:  []workloads.Role{workloads.RoleAPI, workloads.RoleIndexer, workloads.RoleAudit},
 		},
-		{name: "replicas", change: func(s *v1alpha1.AtlasStack, _ *workloads.Secrets) { s.Spec.API.Replicas = ptr.To(int32(9)) }},
+		{name: "replicas", change: func(s *v1alpha1.AtlasStack, _ workloads.Inputs) { s.Spec.API.Replicas = ptr.To(int32(9)) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			changed, changedSecrets := stack.DeepCopy(), secrets
-			tc.change(changed, &changedSecrets)
+			changed, changedInputs := stack.DeepCopy(), maps.Clone(inputs)
+			tc.change(changed, changedInputs)
 			var rolls []workloads.Role
 			for _, role := range workloads.Roles() {
-				before, err := workloads.ConfigHash(stack, role, secrets)
+				before, err := workloads.ConfigHash(stack, role, inputs)
 				require.NoError(t, err)
-				after, err := workloads.ConfigHash(changed, role, changedSecrets)
+				after, err := workloads.ConfigHash(changed, role, changedInputs)
 				require.NoError(t, err)
 				if before != after {
 					rolls = append(rolls, role)
@@ -167,25 +198,25 @@ func TestConfigHashFollowsWhatTheRoleUses(t *testing.T) {
 
 func TestMigrationInputs(t *testing.T) {
 	t.Parallel()
-	stack, secrets := plainStack(), plainSecrets()
-	base, err := workloads.MigrationInputs(stack, secrets)
+	stack, inputs := plainStack(), plainInputs()
+	base, err := workloads.MigrationInputs(stack, inputs)
 	require.NoError(t, err)
 	for name, tc := range map[string]struct {
-		change func(*v1alpha1.AtlasStack, *workloads.Secrets)
+		change func(*v1alpha1.AtlasStack, workloads.Inputs)
 		reruns bool
 	}{
-		"image":          {func(s *v1alpha1.AtlasStack, _ *workloads.Secrets) { s.Spec.Image = "atlas:2" }, true},
-		"database":       {func(_ *v1alpha1.AtlasStack, s *workloads.Secrets) { s.DatabaseURL = []byte("x") }, true},
-		"admin password": {func(_ *v1alpha1.AtlasStack, s *workloads.Secrets) { s.AdminPassword = []byte("x") }, true},
-		"admin email":    {func(s *v1alpha1.AtlasStack, _ *workloads.Secrets) { s.Spec.Auth.Admin.Email = "a@b" }, true},
-		"signing key":    {func(_ *v1alpha1.AtlasStack, s *workloads.Secrets) { s.SigningKey = []byte("x") }, false},
-		"log level":      {func(s *v1alpha1.AtlasStack, _ *workloads.Secrets) { s.Spec.LogLevel = "debug" }, false},
+		"image":          {func(s *v1alpha1.AtlasStack, _ workloads.Inputs) { s.Spec.Image = "atlas:2" }, true},
+		"database":       {func(_ *v1alpha1.AtlasStack, s workloads.Inputs) { s[workloads.DatabaseURL] = []byte("x") }, true},
+		"admin password": {func(_ *v1alpha1.AtlasStack, s workloads.Inputs) { s[workloads.AdminPassword] = []byte("x") }, true},
+		"admin email":    {func(s *v1alpha1.AtlasStack, _ workloads.Inputs) { s.Spec.Auth.Admin.Email = "a@b" }, true},
+		"signing key":    {func(_ *v1alpha1.AtlasStack, s workloads.Inputs) { s[workloads.SigningKey] = []byte("x") }, false},
+		"log level":      {func(s *v1alpha1.AtlasStack, _ workloads.Inputs) { s.Spec.LogLevel = "debug" }, false},
 	} {
-		changed, changedSecrets := stack.DeepCopy(), secrets
-		tc.change(changed, &changedSecrets)
-		inputs, err := workloads.MigrationInputs(changed, changedSecrets)
+		changed, changedInputs := stack.DeepCopy(), maps.Clone(inputs)
+		tc.change(changed, changedInputs)
+		digest, err := workloads.MigrationInputs(changed, changedInputs)
 		require.NoError(t, err)
-		require.Equal(t, tc.reruns, inputs != base, name)
+		require.Equal(t, tc.reruns, digest != base, name)
 	}
 }
 
@@ -197,6 +228,47 @@ func TestVersion(t *testing.T) {
 		"localhost:5000/atlas@sha256:ab": "sha256:ab",
 		"atlas:1.2@sha256:ab":            "1.2",
 	} {
-		require.Equal(t, want, workloads.Version(image), image)
+		require.Equal(t, want, workloads.Version(&v1alpha1.AtlasStackSpec{Image: image}), image)
+		require.Equal(t, "2026-11", workloads.Version(&v1alpha1.AtlasStackSpec{Image: image, Version: "2026-11"}), image)
+	}
+}
+
+// TestVersionRollsNothing: the name of a version is in no pod and in no migration.
+func TestVersionRollsNothing(t *testing.T) {
+	t.Parallel()
+	objects := func(version string) []any {
+		stack := plainStack()
+		stack.Spec.Version = version
+		inputs := plainInputs()
+		migration, err := workloads.MigrationInputs(stack, inputs)
+		require.NoError(t, err)
+		out := []any{migration}
+		for _, role := range workloads.Roles() {
+			deployment, err := workloads.Deployment(stack, role, inputs)
+			require.NoError(t, err)
+			out = append(out, deployment)
+		}
+		return out
+	}
+	require.Equal(t, objects(""), objects("2026-11"))
+}
+
+// TestVolumeOfFiles: the API and the worker have the same one.
+func TestVolumeOfFiles(t *testing.T) {
+	t.Parallel()
+	stack := plainStack()
+	stack.Spec.ObjectStore = &v1alpha1.ObjectStoreSpec{VolumeClaimName: "files"}
+	for _, role := range workloads.Roles() {
+		deployment, err := workloads.Deployment(stack, role, plainInputs())
+		require.NoError(t, err)
+		built, err := yaml.Marshal(deployment)
+		require.NoError(t, err)
+		if role != workloads.RoleAPI && role != workloads.RoleWorker {
+			require.NotContains(t, string(built), "objects")
+			continue
+		}
+		require.Contains(t, string(built), "name: OBJECT_STORE_URL\n          value: file:///var/lib/atlas/objects\n")
+		require.Contains(t, string(built), "- mountPath: /var/lib/atlas/objects\n          name: objects\n")
+		require.Contains(t, string(built), "- name: objects\n        persistentVolumeClaim:\n          claimName: files\n")
 	}
 }

@@ -30,30 +30,33 @@ func Roles() []Role { return []Role{RoleAPI, RoleIndexer, RoleAudit, RoleWorker}
 const (
 	// StackLabel is on everything that belongs to a stack; the operator's caches hold only objects that have it.
 	StackLabel = "platform.atlas.dev/stack"
+	// ManagedByLabel is on everything that the operator makes, with the value ManagedBy.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	// ManagedBy is the operator.
+	ManagedBy = "atlas-operator"
 	// ConfigHashAnnotation is on pod templates: it changes when, and only when, the role's configuration or a Secret it uses does.
 	ConfigHashAnnotation = "platform.atlas.dev/config-hash"
 	// AttemptAnnotation counts the migration Jobs that failed with the same inputs before this one.
 	AttemptAnnotation = "platform.atlas.dev/attempt"
 )
 
+// ComponentLabel says the role.
+const ComponentLabel = "app.kubernetes.io/component"
+
 // The keys of the Secrets that the operator generates.
 const (
 	SigningKeyKey    = "signing-key.pem"
+	AcceptedKeyKey   = "accepted-key.pem"
 	AdminEmailKey    = "email"
 	AdminPasswordKey = "password"
-)
-
-// The keys that a Secret with Elasticsearch credentials may have.
-const (
-	ElasticUsernameKey = "username"
-	ElasticPasswordKey = "password"
-	ElasticAPIKeyKey   = "apiKey"
 )
 
 const (
 	userID   = 65532
 	httpPort = 8080
 	opsPort  = 9090
+	// servicePort is the port of the REST API's Service.
+	servicePort = 80
 )
 
 // Name is the name of a role's objects.
@@ -70,38 +73,12 @@ func Endpoint(stack *v1alpha1.AtlasStack) string {
 	return fmt.Sprintf("http://%s.%s.svc", Name(stack, RoleAPI), stack.Namespace)
 }
 
-// SecretKey is one key of a Secret in the stack's namespace.
-type SecretKey struct {
-	Name, Key string
-	// Generated is true when the operator makes the Secret.
-	Generated bool
-}
-
-// DatabaseURL is where the database's URL is.
-func DatabaseURL(stack *v1alpha1.AtlasStack) SecretKey {
-	ref := stack.Spec.Postgres.URLSecretRef
-	return SecretKey{Name: ref.Name, Key: ref.Key}
-}
-
-// SigningKey is where the API's signing key is.
-func SigningKey(stack *v1alpha1.AtlasStack) SecretKey {
-	if ref := stack.Spec.Auth.SigningKeySecretRef; ref != nil {
-		return SecretKey{Name: ref.Name, Key: ref.Key}
+// Version is what a spec calls the version of its image: by default its tag, or its digest when it has no tag.
+func Version(spec *v1alpha1.AtlasStackSpec) string {
+	if spec.Version != "" {
+		return spec.Version
 	}
-	return SecretKey{Name: AuthSecretName(stack), Key: SigningKeyKey, Generated: true}
-}
-
-// AdminPassword is where the admin's password is.
-func AdminPassword(stack *v1alpha1.AtlasStack) SecretKey {
-	if ref := stack.Spec.Auth.Admin.PasswordSecretRef; ref != nil {
-		return SecretKey{Name: ref.Name, Key: ref.Key}
-	}
-	return SecretKey{Name: AdminSecretName(stack), Key: AdminPasswordKey, Generated: true}
-}
-
-// Version is the tag of an image, or its digest when it has no tag.
-func Version(image string) string {
-	name, digest, hasDigest := strings.Cut(image, "@")
+	name, digest, hasDigest := strings.Cut(spec.Image, "@")
 	if i := strings.LastIndex(name, ":"); i > strings.LastIndex(name, "/") {
 		return name[i+1:]
 	}
@@ -113,9 +90,17 @@ func Version(image string) string {
 
 // Labels are the labels of everything that belongs to a role.
 func Labels(stack *v1alpha1.AtlasStack, role Role) map[string]string {
-	labels := selector(stack, role)
+	labels := sharedLabels(stack)
+	labels[ComponentLabel] = string(role)
+	return labels
+}
+
+// sharedLabels are the labels of what belongs to a stack as a whole.
+func sharedLabels(stack *v1alpha1.AtlasStack) map[string]string {
+	labels := selector(stack, "")
+	delete(labels, ComponentLabel)
 	labels["app.kubernetes.io/part-of"] = "atlas"
-	labels["app.kubernetes.io/managed-by"] = "atlas-operator"
+	labels[ManagedByLabel] = ManagedBy
 	labels[StackLabel] = stack.Name
 	return labels
 }
@@ -123,16 +108,22 @@ func Labels(stack *v1alpha1.AtlasStack, role Role) map[string]string {
 // selector is the part of the labels that selects pods. It can't change, because a Deployment's selector can't.
 func selector(stack *v1alpha1.AtlasStack, role Role) map[string]string {
 	return map[string]string{
-		"app.kubernetes.io/name":      "atlas",
-		"app.kubernetes.io/instance":  stack.Name,
-		"app.kubernetes.io/component": string(role),
+		"app.kubernetes.io/name":     "atlas",
+		"app.kubernetes.io/instance": stack.Name,
+		ComponentLabel:               string(role),
 	}
 }
 
 // owner makes the garbage collector remove an object with its stack.
 func owner(stack *v1alpha1.AtlasStack) *metav1ac.OwnerReferenceApplyConfiguration {
-	ref := metav1.NewControllerRef(stack, v1alpha1.GroupVersion.WithKind("AtlasStack"))
-	// blockOwnerDeletion is left out: nothing here needs to be gone before the stack is.
+	ref := Owner(stack)
 	return metav1ac.OwnerReference().WithAPIVersion(ref.APIVersion).WithKind(ref.Kind).
 		WithName(ref.Name).WithUID(ref.UID).WithController(true)
+}
+
+// Owner is the reference to a stack that is on everything it controls.
+func Owner(stack *v1alpha1.AtlasStack) metav1.OwnerReference {
+	ref := metav1.NewControllerRef(stack, v1alpha1.GroupVersion.WithKind("AtlasStack"))
+	ref.BlockOwnerDeletion = nil // nothing here needs to be gone before the stack is
+	return *ref
 }

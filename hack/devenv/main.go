@@ -53,7 +53,9 @@ Everything listens on 127.0.0.1 only. Checkouts and instances don't disturb each
 		SilenceErrors: true,
 	}
 	cmd.PersistentFlags().StringVar(&env.instance, "instance", process.DefaultInstance, "which environment of this checkout; tests use \""+process.TestInstance+"\"")
-	cmd.AddCommand(upCommand(env), toolsCommand(env), downCommand(env), statusCommand(env), envCommand(env), execCommand(env), logsCommand(env))
+	cmd.AddCommand(
+		upCommand(env), metricsCommand(env), toolsCommand(env), assetsCommand(), downCommand(env), statusCommand(env), envCommand(env), execCommand(env), logsCommand(env),
+	)
 	cmd.AddCommand(cluster.Commands()...)
 	return cmd
 }

@@ -29,7 +29,8 @@ func (e *environment) vars() ([]process.Var, error) {
 		return nil, err
 	}
 	saved, err := loadVars(state)
-	return append(s.Env(), saved...), err
+	vars := append([]process.Var{{Name: "DEVENV_INSTANCE", Value: state.Instance}}, s.Env()...)
+	return append(vars, saved...), err
 }
 
 // clusterVars names the assets of envtest too. A node has been built from them; kind brings its own, so for kind they are built here.

@@ -18,17 +18,26 @@ const (
 	Removed Kind = "removed"
 	// Inserted: rows that the chain does not know of.
 	Inserted Kind = "inserted"
+	// Moved: a row that is the chain's stands at another's place.
+	Moved Kind = "moved"
+	// Renumbered: rows follow each other as they should, but their positions are shifted.
+	Renumbered Kind = "renumbered"
 	// Archive: a file of the archive, or what is recorded of a segment, is not as it was.
 	Archive Kind = "archive"
 )
 
-// Finding is something that is wrong with a stretch of one partition's chain, mostly with one row.
+// Finding is something that is wrong with a stretch of one partition's chain, mostly with one row. Positions are those that are stored; those of
+// removed rows, which have none, are those that they had in the chain.
 type Finding struct {
 	Kind      Kind       `json:"kind"`
 	Partition int32      `json:"kafka_partition"`
 	First     int64      `json:"first_position"`
 	Last      int64      `json:"last_position"`
 	EventID   *uuid.UUID `json:"event_id,omitempty"` // of the one row, where it is there
+	// BelongsAt is the position that a moved row had in the chain.
+	BelongsAt int64 `json:"belongs_at,omitempty"`
+	// ShiftedBy is how much larger than in the chain the positions of renumbered rows are.
+	ShiftedBy int64 `json:"shifted_by,omitempty"`
 	// Suspected: either this row or the one after it, or both; the chain can't tell.
 	Suspected bool   `json:"suspected,omitempty"`
 	Detail    string `json:"detail"`

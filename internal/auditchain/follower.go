@@ -2,51 +2,58 @@ package auditchain
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 )
 
-// joint is what is known of the place where two neighbours meet.
-type joint int
-
+// Where the chain is not as it should be, the follower gathers rows until some of them follow each other again, or so many.
 const (
-	unknown joint = iota // rows between them are missing
-	holds                // the later one names the hash of the earlier one
-	broken
+	maxPending      = 256
+	maxPendingBytes = 16 << 20
+	solid           = 3 // rows that follow each other end the trouble
 )
 
-// lookAhead is how many rows the follower has in memory: it judges one when it knows the three after it.
-const lookAhead = 4
+// A row whose position was shifted proves its own: at the right one its hash covers its content. It is looked for nearby, and, for rows that follow
+// each other, farther on. Destroying a whole trail must not make the look at it endless.
+const (
+	nearby      = 64
+	farOn       = 2_000_000
+	enoughTries = 64_000_000 // of a follower
+)
 
 // step is a row on its way through the follower.
 type step struct {
-	position  int64
-	row       Link
-	intact    bool
-	left      joint
-	confirmed bool    // its hash is known from elsewhere
-	misplaced *Anchor // another hash is known from elsewhere
-	gap       *Finding
-	blame     string // why the row is said to have been changed
-	onlyNames bool   // but for the hash that it names as the one before, it is as it was
-	suspected bool
+	row Link
+	at  int64 // the position at which its hash covers its content; 0: none that was tried
 }
 
-// follower goes along one chain in the order of positions. A single changed row shows in up to three places: its own
-// hash, the joint before it and the joint after it; which of them are broken tells which row it was.
+// follower goes along one chain in the order of stored positions, and holds them against the chain's own order, which the hashes tell. As long as
+// each row follows the one before, it has one row in memory: nothing vouches for a row but the next one, which names its hash.
 type follower struct {
 	report  func(Finding)
 	start   Anchor   // what the first row has to follow
 	anchors []Anchor // in order of position; the last one is where the chain has to end
 	end     int64    // 0: unknown
+	head    *int64   // where the database has recorded that the chain ends; nil: there is none to ask
 	rows    int64
-	last    Anchor // of what was seen
-	window  []*step
+	last    Anchor // the last row of the chain that was seen
+
+	base    node    // what the first pending row is held against
+	pending []*step // in order of stored positions
+	held    int     // bytes of their contents
+	free    *step
+	trouble bool
+	shifts  []int64 // more of them to try, from the look farther on
+	tries   int
+	scratch []byte
+	run     run
+	found   []*found
 }
 
 // newFollower begins after start, a row that is not there itself: position 0 with Genesis, or the end of the last segment that was pruned.
 func newFollower(start Anchor, anchors []Anchor, report func(Finding)) *follower {
-	f := &follower{report: report, start: start, last: start}
+	f := &follower{report: report, start: start, last: start, base: node{row: -1, p: start.Position, good: true, hash: start.Hash}}
 	for _, a := range anchors {
 		if a.Position > start.Position {
 			f.anchors = append(f.anchors, a)
@@ -57,183 +64,193 @@ func newFollower(start Anchor, anchors []Anchor, report func(Finding)) *follower
 	return f
 }
 
-// next takes the next row. Positions don't descend.
+// next takes the next row. Stored positions don't descend.
 func (f *follower) next(row *Link) {
 	f.rows++
+	s := f.free
+	if f.free = nil; s == nil {
+		s = &step{}
+	}
+	s.row, s.at = *row, 0
 	if row.Position <= f.start.Position {
-		f.report(one(Inserted, row, fmt.Sprintf("the chain begins after position %d", f.start.Position)))
+		f.odd(s, fmt.Sprintf("the chain begins after position %d", f.start.Position))
 		return
 	}
-	s := &step{position: row.Position, row: *row, intact: row.Intact()}
-	if y := f.newest(); y != nil && y.position == s.position {
-		f.double(y, s)
+	if f.follows(s) {
+		f.pass(s)
 		return
 	}
-	f.place(s)
-	f.window = append(f.window, s)
-	f.last = Anchor{Position: s.position, Hash: s.row.Hash}
-	if len(f.window) == lookAhead {
-		f.judge()
-		f.leave()
+	if !f.trouble {
+		f.trouble = true
+		for _, p := range f.pending {
+			f.held += len(p.row.Data)
+		}
+	}
+	f.locate(s)
+	f.pending = append(f.pending, s)
+	f.held += len(s.row.Data)
+	switch {
+	case f.settled():
+		f.align(len(f.pending) - 1)
+	case len(f.pending) >= maxPending || f.held > maxPendingBytes:
+		f.align((len(f.pending) + 1) / 2)
 	}
 }
 
-// place finds out how a row joins what came before it.
-func (f *follower) place(s *step) {
-	y := f.newest()
-	previous := f.start
-	if y != nil {
-		previous = Anchor{Position: y.position, Hash: y.row.Hash}
+// follows tells whether all is as it should be: the row follows the one before it at the next position.
+func (f *follower) follows(s *step) bool {
+	if f.trouble {
+		return false
 	}
-	switch {
-	case s.position > previous.Position+1:
-		s.left = unknown
-		s.gap = &Finding{
-			Kind: Removed, First: previous.Position + 1, Last: s.position - 1,
-			Detail: fmt.Sprintf("row %d names %x as the hash of the row before it, which is not there", s.position, s.row.PreviousHash),
+	previous, p := f.base.hash, f.base.p+1
+	if len(f.pending) > 0 {
+		previous, p = f.pending[0].row.Hash, p+1
+	}
+	if s.row.Position-p != f.base.shift || (f.end > 0 && p > f.end) || !bytes.Equal(s.row.PreviousHash, previous) || !f.covers(&s.row, p) {
+		return false
+	}
+	for _, a := range f.anchors {
+		if a.Position > p {
+			break
 		}
-	case bytes.Equal(s.row.PreviousHash, previous.Hash):
-		s.left = holds
-	default:
-		s.left = broken
+		if a.Position == p && !bytes.Equal(a.Hash, s.row.Hash) {
+			return false
+		}
 	}
-	f.compare(s)
-	switch {
-	case !s.intact && s.left == broken && bytes.Equal(s.row.Row.Hash(previous.Hash), s.row.Hash):
-		s.blame, s.onlyNames = "it names another hash than that of the row before it (previous_hash)", true
-	case !s.intact:
-		s.blame = "its hash does not cover its content"
-	case s.left == broken && y == nil:
-		s.blame = fmt.Sprintf("it does not follow row %d, which is known to have the hash %x: it, or a run of rows that begins with it, was written anew",
-			previous.Position, previous.Hash)
-	}
+	s.at = p
+	return true
 }
 
-// compare holds the row's hash against those that are known from elsewhere.
-func (f *follower) compare(s *step) {
-	for len(f.anchors) > 0 && f.anchors[0].Position <= s.position {
-		switch a := f.anchors[0]; {
-		case a.Position < s.position: // its row is missing
-		case bytes.Equal(a.Hash, s.row.Hash):
-			s.confirmed = true
-		default:
-			s.misplaced = &a
-		}
+// pass lets the row before go: this one names its hash.
+func (f *follower) pass(s *step) {
+	if len(f.pending) == 0 {
+		f.pending = append(f.pending, s)
+		return
+	}
+	before := f.pending[0]
+	f.pending[0], f.free = s, before
+	f.base = node{row: -1, p: before.at, good: true, hash: before.row.Hash, shift: f.base.shift}
+	f.last.Position, f.last.Hash = before.at, before.row.Hash
+	f.run.last = before.row.Position
+	f.forget(before.at)
+}
+
+// forget drops the anchors up to a position: they were compared, or their rows are missing.
+func (f *follower) forget(through int64) {
+	for len(f.anchors) > 1 && f.anchors[0].Position <= through { // the last one says where the chain ends
 		f.anchors = f.anchors[1:]
 	}
 }
 
-// double decides which of two rows at one position is the false one. Such a pair takes the unique constraint away first.
-func (f *follower) double(y, s *step) {
-	s.left = y.left
-	if before := len(f.window) - 2; before >= 0 && y.left != unknown {
-		s.left = broken
-		if bytes.Equal(s.row.PreviousHash, f.window[before].row.Hash) {
-			s.left = holds
+// covers tells whether the row's hash covers its content at a position.
+func (f *follower) covers(row *Link, p int64) bool {
+	f.scratch = row.encode(f.scratch[:0], row.PreviousHash)
+	return f.coversAt(row, p)
+}
+
+// coversAt is covers for the row that was encoded last.
+func (f *follower) coversAt(row *Link, p int64) bool {
+	reposition(f.scratch, row.PreviousHash, p)
+	sum := sha256.Sum256(f.scratch)
+	return bytes.Equal(sum[:], row.Hash)
+}
+
+// locate looks for the row's own position.
+func (f *follower) locate(s *step) {
+	f.scratch = s.row.encode(f.scratch[:0], s.row.PreviousHash)
+	try := func(p int64) bool {
+		if p > f.base.p && f.coversAt(&s.row, p) {
+			s.at = p
+		}
+		return s.at != 0
+	}
+	stored := s.row.Position
+	if try(stored-f.base.shift) || try(stored) {
+		return
+	}
+	for _, shift := range f.shifts {
+		if try(stored - shift) {
+			return
 		}
 	}
-	if (!y.intact || y.left == broken || y.misplaced != nil) && s.intact && s.left != broken {
-		s.gap = y.gap
-		f.window[len(f.window)-1] = s
-		f.last.Hash = s.row.Hash
-		s = y
+	if f.tries > enoughTries {
+		return
 	}
-	f.report(one(Inserted, &s.row, "another row has this position, and the chain goes through that one"))
-}
-
-// judge looks at the joint of the two oldest rows, x and y. What comes after them tells whether y is as the chain has it.
-func (f *follower) judge() {
-	x, y := f.window[0], f.window[1]
-	if y.left != broken || (x.blame != "" && !x.suspected) || y.onlyNames {
-		return // x or y explains it
-	}
-	const (
-		before = "its hash is not the one that row %d names, but that row may have been changed itself"
-		after  = "it names another hash than that of row %d, but that row may have been changed itself"
-	)
-	z := f.at(2)
-	switch {
-	case !y.intact:
-		x.suspect(fmt.Sprintf(before, y.position))
-	case y.misplaced != nil, z != nil && z.contradicts() && z.intact && f.vouched(2):
-		y.blame, y.suspected = "it joins neither the row before it nor what comes after it: it was written anew", false
-		x.suspect(fmt.Sprintf(before, y.position))
-	case x.confirmed:
-		y.blame = fmt.Sprintf("it does not follow row %d, whose hash is recorded: it, or a run of rows that begins with it, was written anew", x.position)
-		y.suspected = false
-	case f.vouched(1):
-		x.blame = fmt.Sprintf("its hash is not the one that row %d names: it, or a run of rows that ends with it, was written anew", y.position)
-		x.suspected = false
-	default:
-		x.suspect(fmt.Sprintf(before, y.position))
-		y.suspect(fmt.Sprintf(after, x.position))
+	f.tries += 4 * nearby
+	for d := int64(1); d <= nearby; d++ {
+		if try(stored+d) || try(stored-d) || try(f.base.p+d) || try(stored-f.base.shift+d) {
+			return
+		}
 	}
 }
 
-// contradicts tells whether the row before it is not the one that it was written after.
-func (s *step) contradicts() bool { return s.left == broken && !s.onlyNames }
-
-// vouched tells whether the hash of the i-th row in the window is known to be the one that the chain has for it.
-func (f *follower) vouched(i int) bool {
-	if s := f.window[i]; s.confirmed || s.misplaced != nil {
-		return s.confirmed
+// settled tells whether the last pending rows follow each other.
+func (f *follower) settled() bool {
+	n := len(f.pending) - solid
+	if n < 0 {
+		return false
 	}
-	next := f.at(i + 1)
-	return next != nil && (next.left == holds || next.onlyNames)
+	last := f.pending[n:]
+	for i := 1; i < solid; i++ {
+		if !bytes.Equal(last[i].row.PreviousHash, last[i-1].row.Hash) || last[i].row.Position != last[i-1].row.Position+1 {
+			return false
+		}
+	}
+	if last[0].at == 0 && last[1].at == 0 && last[2].at == 0 && f.farther(last[0]) {
+		for _, s := range f.pending {
+			if s.at == 0 {
+				f.locate(s)
+			}
+		}
+	}
+	for i, s := range last {
+		if s.at == 0 || s.at != last[0].at+int64(i) {
+			return false
+		}
+	}
+	return true
 }
 
-func (f *follower) at(i int) *step {
-	if i < len(f.window) {
-		return f.window[i]
+// farther looks farther on for the position of a row that others follow: many may have been removed, and the rest renumbered.
+func (f *follower) farther(s *step) bool {
+	if f.tries > enoughTries {
+		return false
 	}
-	return nil
-}
-
-func (s *step) suspect(why string) {
-	if s.blame == "" && !s.confirmed {
-		s.blame, s.suspected = why, true
+	limit := f.base.p + farOn
+	if f.end > 0 {
+		limit = min(limit, f.end)
 	}
-}
-
-// leave lets the oldest row go: nothing more will be known of it.
-func (f *follower) leave() {
-	s := f.window[0]
-	f.window = f.window[1:]
-	if s.gap != nil {
-		f.report(*s.gap)
+	f.scratch = s.row.encode(f.scratch[:0], s.row.PreviousHash)
+	for p := f.base.p + 1; p <= limit; p++ {
+		f.tries++
+		if f.coversAt(&s.row, p) {
+			f.shifts = append(f.shifts, s.row.Position-p)
+			return true
+		}
 	}
-	if s.misplaced != nil && (s.blame == "" || s.suspected) {
-		s.suspected = false
-		s.blame = fmt.Sprintf("%s has another hash for it, %x: it, or a run of rows that ends with it, was written anew", s.misplaced.Source, s.misplaced.Hash)
-	}
-	if s.blame != "" {
-		finding := one(Changed, &s.row, s.blame)
-		finding.Suspected = s.suspected
-		f.report(finding)
-	}
+	return false
 }
 
 // finish judges the last rows, and misses those that were cut off.
 func (f *follower) finish() {
-	for ; len(f.window) > 0; f.leave() {
-		if len(f.window) > 1 {
-			f.judge()
-		}
+	if f.trouble {
+		f.align(len(f.pending))
+	} else if len(f.pending) > 0 {
+		f.align(1)
 	}
-	if f.end > f.last.Position {
-		a := f.anchors[len(f.anchors)-1] // none of those after the last row was compared
-		f.report(Finding{
-			Kind: Removed, First: f.last.Position + 1, Last: f.end,
-			Detail: fmt.Sprintf("cut off at the end: %s says that the chain goes on to row %d with the hash %x", a.Source, a.Position, a.Hash),
-		})
+	f.run.close(f)
+	if f.head != nil && f.last.Position > max(*f.head, f.start.Position) {
+		f.add(&found{Finding: Finding{
+			Kind: Inserted, First: max(*f.head, f.start.Position) + 1, Last: f.last.Position, Suspected: true,
+			Detail: fmt.Sprintf("the recorded head of the chain is row %d: inserted, or written by a version that did not record it", *f.head),
+		}})
 	}
-}
-
-func (f *follower) newest() *step {
-	if len(f.window) == 0 {
-		return nil
+	if f.end > f.base.p {
+		a := f.anchors[len(f.anchors)-1]
+		f.gap(&hole{first: f.base.p + 1, last: f.end, before: f.base.trusted(), after: a.Hash},
+			fmt.Sprintf("cut off at the end: %s says that the chain goes on to row %d with the hash %x", a.Source, a.Position, a.Hash))
 	}
-	return f.window[len(f.window)-1]
+	f.flush()
 }
 
 func one(kind Kind, row *Link, detail string) Finding {

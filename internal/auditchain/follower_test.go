@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,7 +79,7 @@ func TestFollowerNamesTheChangedRow(t *testing.T) {
 				c.change(&chain[i])
 				certain, suspected := named(follow(chain, head))
 				require.Equal(t, []int64{int64(i + 1)}, certain, "%s of row %d of %d", c.name, i+1, n)
-				require.LessOrEqual(t, len(suspected), 1)
+				require.Empty(t, suspected)
 			}
 		}
 	}
@@ -197,7 +198,11 @@ func TestFollowerNamesWhatWasTouched(t *testing.T) {
 			}
 		}
 		for p := range touched {
-			require.True(t, said[p], "row %d: %s: %v", p, touched[p], findings)
+			// A row that was given a fresh hash shows by the next one alone: where that was written anew too, the finding about it says so.
+			vouched := !slices.ContainsFunc(findings, func(f Finding) bool {
+				return f.First == p+1 && f.Kind == Changed && strings.Contains(f.Detail, fmt.Sprintf("nothing vouches for row %d of", p))
+			})
+			require.True(t, said[p] || !vouched, "row %d: %s: %v", p, touched[p], findings)
 		}
 		for p := range removed {
 			require.True(t, said[p], "row %d was removed: %v", p, findings)

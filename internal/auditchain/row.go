@@ -48,7 +48,12 @@ type Row struct {
 // big endian; numbers and times (microseconds since 1970) are eight bytes; NULL is the length 0xFFFFFFFF with nothing after it. No two contents
 // have the same encoding.
 func (r *Row) Hash(previous []byte) []byte {
-	e := make([]byte, 0, 512+len(r.Data))
+	sum := sha256.Sum256(r.encode(make([]byte, 0, 512+len(r.Data)), previous))
+	return sum[:]
+}
+
+// encode appends what the hash is made of.
+func (r *Row) encode(e, previous []byte) []byte {
 	if r.Traceparent == nil {
 		e = field(e, []byte(hashDomain))
 	} else {
@@ -75,9 +80,14 @@ func (r *Row) Hash(previous []byte) []byte {
 	e = number(e, r.Offset)
 	e = number(e, r.Position)
 	e = number(e, r.RecordedAt.UnixMicro())
-	e = field(e, previous)
-	sum := sha256.Sum256(e)
-	return sum[:]
+	return field(e, previous)
+}
+
+// reposition changes the position within what encode has made with a previous hash.
+func reposition(encoded, previous []byte, position int64) {
+	const afterIt = 12 + 4 // recorded_at with its length, the length of the previous hash
+	at := len(encoded) - len(previous) - afterIt - 8
+	binary.BigEndian.PutUint64(encoded[at:], uint64(position)) //nolint:gosec // the bits are what counts
 }
 
 func field(e, value []byte) []byte {

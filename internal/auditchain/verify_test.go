@@ -102,9 +102,9 @@ func TestVerifyNamesTheRowWhateverColumnWasChanged(t *testing.T) {
 	for i, column := range columns {
 		switch column {
 		case "kafka_partition":
-			want = append(want, jsonOf(i, Removed, 3, 3), jsonOf(77, Changed, 3, 3), jsonOf(77, Removed, 1, 2))
+			want = append(want, jsonOf(i, Removed, 3, 3), jsonOf(77, Inserted, 3, 3))
 		case "chain_position":
-			want = append(want, jsonOf(i, Inserted, -1, -1), jsonOf(i, Removed, 3, 3))
+			want = append(want, jsonOf(i, Moved, -1, -1))
 		default:
 			want = append(want, jsonOf(i, Changed, 3, 3))
 		}
@@ -141,7 +141,7 @@ func TestVerifyNamesRowsThatAreNotThereOrShouldNotBe(t *testing.T) {
 		// A whole partition vanishes.
 		"DELETE FROM audit_events WHERE kafka_partition = 5", "DELETE FROM audit_heads WHERE kafka_partition = 5")
 	r := verified(t, pool)
-	require.Subset(t, said(r), []string{jsonOf(0, Removed, 2, 3), jsonOf(1, Removed, 5, 6), jsonOf(2, Removed, 1, 6), jsonOf(3, Changed, 2, 2), jsonOf(3, Changed, 5, 5)})
+	require.Subset(t, said(r), []string{jsonOf(0, Removed, 2, 3), jsonOf(1, Removed, 5, 6), jsonOf(2, Removed, 1, 6), jsonOf(3, Moved, 2, 2), jsonOf(3, Moved, 5, 5)})
 	require.Len(t, said(r), 5)
 	// What the chain alone can't show, an earlier report does.
 	require.ElementsMatch(t, append(said(r), jsonOf(4, Removed, 5, 6), jsonOf(5, Removed, 1, 6)), said(verified(t, pool, earlier.Heads()...)))
@@ -183,5 +183,49 @@ func TestVerifyFindsRandomTampering(t *testing.T) {
 		require.True(t, slices.ContainsFunc(r.Findings, func(f Finding) bool {
 			return int64(f.Partition) == p && f.First == position && f.Last == position && !f.Suspected
 		}), "partition %d, row %d", p, position)
+	}
+}
+
+// Rows that are put in, taken out or swapped with all others moved along are told from those that only moved along.
+func TestVerifyTellsRowsFromThoseThatMovedAlong(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	var chains [][]Link
+	for p := range int32(6) {
+		chains = append(chains, stored(t, pool, p, 21))
+	}
+	shift := func(p, from, by int) []string { // by way of positions that nobody has
+		where := " WHERE kafka_partition = " + jsonOf(p) + " AND chain_position "
+		return []string{
+			"UPDATE audit_events SET chain_position = -chain_position" + where + ">= " + jsonOf(from),
+			"UPDATE audit_events SET chain_position = -chain_position + " + jsonOf(by) + where + "< 0",
+		}
+	}
+	put := func(p int32, position int64) {
+		extra := chains[p][2]
+		extra.EventID, extra.Position = uuid.New(), position
+		insert(t, pool, &extra)
+	}
+	tamper(t, pool, shift(0, 6, 1)...)
+	put(0, 6)
+	tamper(t, pool, "DELETE FROM audit_events WHERE kafka_partition = 1 AND chain_position = 5")
+	tamper(t, pool, shift(1, 6, -1)...)
+	put(2, 100)
+	put(3, 22)
+	tamper(t, pool, "UPDATE audit_events SET chain_position = -6 WHERE kafka_partition = 4 AND chain_position = 5",
+		"UPDATE audit_events SET chain_position = 5 WHERE kafka_partition = 4 AND chain_position = 6",
+		"UPDATE audit_events SET chain_position = 6 WHERE kafka_partition = 4 AND chain_position = -6")
+	r := verified(t, pool)
+	require.Equal(t, []string{
+		jsonOf(0, Inserted, 6, 6), jsonOf(0, Renumbered, 7, 22), jsonOf(1, Removed, 5, 5), jsonOf(1, Renumbered, 5, 20), jsonOf(2, Inserted, 100, 100),
+		jsonOf(3, Inserted, 22, 22), jsonOf(4, Moved, 5, 5), jsonOf(4, Moved, 6, 6),
+	}, said(r))
+	require.Len(t, r.Findings, 8)
+	require.EqualValues(t, 1, r.Findings[1].ShiftedBy)
+	require.EqualValues(t, -1, r.Findings[3].ShiftedBy)
+	require.EqualValues(t, []int64{6, 5}, []int64{r.Findings[6].BelongsAt, r.Findings[7].BelongsAt})
+	require.Equal(t, chains[4][5].EventID, *r.Findings[6].EventID)
+	for _, p := range r.Partitions {
+		require.EqualValues(t, 21, p.LastPosition, "the chain's own end")
 	}
 }

@@ -106,13 +106,14 @@ func entity(kind event.EntityType, id, collection uuid.UUID) event.Entity {
 
 func collection(id uuid.UUID) event.Entity { return entity(event.EntityCollection, id, id) }
 
-// TestWhatTheTrailTellsInFullIsClean has every way of an entity that leaves gaps which are none.
+// TestWhatTheTrailTellsInFullIsClean has every way of an entity that looks like a gap and is none.
 func TestWhatTheTrailTellsInFullIsClean(t *testing.T) {
 	t.Parallel()
 	h := newHistory(t, pgtest.New(t))
 	c := h.collection(t)
 	h.item(t, c, 3)
 	h.job(t, c, "SUCCEEDED", 1)
+	h.Exec(t, "DELETE FROM jobs WHERE id = $1", h.job(t, c, "SUCCEEDED", 1)) // kept long enough
 	h.Exec(t, "UPDATE memberships SET role = 'editor', version = 2 WHERE id = $1", h.member(t, c))
 	var member uuid.UUID
 	require.NoError(t, h.Pool.QueryRow(context.Background(), "SELECT id FROM memberships WHERE version = 2").Scan(&member))
@@ -124,11 +125,8 @@ func TestWhatTheTrailTellsInFullIsClean(t *testing.T) {
 	trashed := h.item(t, c, 1)
 	h.Delete(t, trashed)
 	h.told(t, event.ItemDeleted, entity(event.EntityItem, trashed, c), 2, nil)
-	h.Exec(t, "UPDATE items SET version = 4 WHERE id = $1", trashed) // a tag of it was renamed, twice
-	restored := h.item(t, c, 1)
-	h.told(t, event.ItemDeleted, entity(event.EntityItem, restored, c), 2, nil)
-	h.Exec(t, "UPDATE items SET version = 5 WHERE id = $1", restored)
-	h.told(t, event.ItemUpdated, entity(event.EntityItem, restored, c), 5, nil)
+	h.Exec(t, "UPDATE items SET version = 3 WHERE id = $1", trashed) // a tag of it was renamed
+	h.told(t, event.ItemUpdated, entity(event.EntityItem, trashed, c), 3, nil)
 	erased := uuid.Must(uuid.NewV7())
 	h.told(t, event.ItemCreated, entity(event.EntityItem, erased, c), 1, nil)
 	h.told(t, event.ItemDeleted, entity(event.EntityItem, erased, c), 2, nil)
@@ -194,6 +192,28 @@ func TestAuditDifferencesAreFound(t *testing.T) {
 			id := h.item(t, c, 2)
 			h.told(t, event.ItemUpdated, entity(event.EntityItem, id, c), 2, nil)
 			return consistency.AuditRepeat, id
+		}},
+		"a deletion of an item that never was": {func(t *testing.T, h *history, c uuid.UUID) (consistency.Kind, uuid.UUID) {
+			id := uuid.Must(uuid.NewV7())
+			h.told(t, event.ItemDeleted, entity(event.EntityItem, id, c), 7, nil)
+			return consistency.AuditExtra, id
+		}},
+		"an event without a version": {func(t *testing.T, h *history, c uuid.UUID) (consistency.Kind, uuid.UUID) {
+			id := h.item(t, c, 2)
+			h.told(t, event.ItemUpdated, entity(event.EntityItem, id, c), 0, map[string]any{"entity_version": nil})
+			return consistency.AuditExtra, id
+		}},
+		"what was restored from the trash is not told": {func(t *testing.T, h *history, c uuid.UUID) (consistency.Kind, uuid.UUID) {
+			id := h.item(t, c, 1)
+			h.told(t, event.ItemDeleted, entity(event.EntityItem, id, c), 2, nil)
+			h.Exec(t, "UPDATE items SET version = 4 WHERE id = $1", id)
+			h.told(t, event.ItemUpdated, entity(event.EntityItem, id, c), 4, nil)
+			return consistency.AuditGap, id
+		}},
+		"a job's attempt is not told": {func(t *testing.T, h *history, c uuid.UUID) (consistency.Kind, uuid.UUID) {
+			id := h.job(t, c, "SUCCEEDED", 1)
+			h.forget(t, "entity_id = $1 AND data ->> 'state' = 'RUNNING'", id)
+			return consistency.AuditGap, id
 		}},
 		"a job's end is not told": {func(t *testing.T, h *history, c uuid.UUID) (consistency.Kind, uuid.UUID) {
 			id := h.job(t, c, "SUCCEEDED", 1)

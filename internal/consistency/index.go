@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/atlas-platform/atlas/internal/elastic"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
@@ -38,6 +39,10 @@ type indexCheck struct {
 }
 
 func (c *indexCheck) run(ctx context.Context) error {
+	// What was changed by hand just now is seen, too.
+	if err := elastic.Refresh(ctx, c.es, c.alias); err != nil {
+		return err
+	}
 	pit, err := c.openDocuments(ctx)
 	if err != nil {
 		return err

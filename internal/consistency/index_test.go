@@ -3,6 +3,8 @@ package consistency_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -179,14 +181,37 @@ func TestOnlyADeepCheckSeesOtherContents(t *testing.T) {
 }
 
 // TestAnIndexAheadOfPostgreSQLIsNotMended: nothing that the truth says has a version that the index would heed.
-func TestAnIndexAheadOfPostgreSQLIsNotMended(t *testing.T) {
+// TestWhatWasDoneByHandIsMended: Elasticsearch has versions then that PostgreSQL's don't pass.
+func TestWhatWasDoneByHandIsMended(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	ids := w.items(t, w.Collection(t), 2)
-	w.write(t, ids[0].String(), 9, `{"id":"`+ids[0].String()+`","title":"from the future"}`)
-	report := w.index(t, repairing(quick))
-	require.Equal(t, map[consistency.Kind][]string{consistency.IndexAhead: {ids[0].String()}}, found(report))
-	require.EqualValues(t, 1, report.Remaining())
+	ids := w.items(t, w.Collection(t), 4)
+	ahead, removed, queried := ids[0], ids[1], ids[2]
+	w.write(t, ahead.String(), 9, `{"id":"`+ahead.String()+`","title":"from the future"}`)
+	res, err := w.es.Delete(w.alias, removed.String())
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	indexingtest.Refresh(t, w.es, w.alias)
+	res, err = w.es.DeleteByQuery([]string{w.alias}, strings.NewReader(`{"query":{"ids":{"values":["`+queried.String()+`"]}}}`))
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+
+	report := w.index(t, quick)
+	got := found(report)
+	require.Equal(t, []string{ahead.String()}, got[consistency.IndexAhead])
+	require.ElementsMatch(t, []string{removed.String(), queried.String()}, got[consistency.IndexMissing])
+	report = w.index(t, repairing(quick))
+	require.True(t, report.Clean(), "%+v", report)
+	require.Empty(t, w.index(t, quick).Differences)
+	require.EqualValues(t, 1, indexingtest.Get(t, w.es, w.alias, ahead).Version)
+
+	// What is deleted in the regular way is remembered again.
+	settings, err := w.es.Indices.GetSettings(w.es.Indices.GetSettings.WithIndex(w.alias), w.es.Indices.GetSettings.WithFlatSettings(true))
+	require.NoError(t, err)
+	body, err := io.ReadAll(settings.Body)
+	require.NoError(t, err)
+	require.NoError(t, settings.Body.Close())
+	require.Contains(t, string(body), `"index.gc_deletes":"1h"`)
 }
 
 // TestWhatIsOnItsWayIsNoDifference: an event that is not published keeps its item undecided; the check ends as soon as it has arrived.

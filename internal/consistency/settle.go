@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/pause"
 )
 
 // verdict is what a second look says about a key.
@@ -91,7 +93,7 @@ func (s *suspects[K]) decide(ctx context.Context) error {
 			break
 		}
 		if len(keys) > 0 {
-			if err := pause(ctx, min(s.opts.Settle/5, time.Second)); err != nil {
+			if err := pause.For(ctx, min(s.opts.Settle/5, time.Second)); err != nil {
 				return err
 			}
 		}
@@ -100,15 +102,4 @@ func (s *suspects[K]) decide(ctx context.Context) error {
 		return nil
 	}
 	return s.confirmed(ctx, wrong)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/jobs"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
@@ -145,7 +146,7 @@ func (c *auditCheck) trailPages() func(ctx context.Context) ([]uuid.UUID, error)
 }
 
 func (c *auditCheck) told(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]*told, error) {
-	rows, err := c.queries.CheckTrail(ctx, ids)
+	rows, err := c.queries.CheckTrail(ctx, versioned, ids)
 	if err != nil {
 		return nil, fmt.Errorf("read the audit trail: %w", err)
 	}
@@ -154,6 +155,13 @@ func (c *auditCheck) told(ctx context.Context, ids []uuid.UUID) (map[uuid.UUID]*
 		out[rows[i].EntityID] = &rows[i]
 	}
 	return out, nil
+}
+
+// versioned are the events that carry a version: all that this program knows.
+var versioned = []string{
+	string(event.CollectionCreated), string(event.CollectionUpdated), string(event.CollectionDeleted), string(event.MembershipAdded),
+	string(event.MembershipRoleChanged), string(event.MembershipRemoved), string(event.ItemCreated), string(event.ItemUpdated), string(event.ItemDeleted),
+	string(event.JobCreated), string(event.JobUpdated),
 }
 
 // judgeTrail says what is wrong with what the trail tells of an entity; either may be missing. What was recorded until start may have been
@@ -167,7 +175,9 @@ func judgeTrail(e *entity, t *told, start time.Time) []finding {
 	case t == nil:
 		return []finding{{AuditStale, fmt.Sprintf("%s: no audit row for versions %d to %d", e.EntityType, e.FirstVersion, e.Version)}}
 	case e == nil:
-		return judgeErased(t)
+		return judgeErased(t, start)
+	case t.Unversioned > 0:
+		return []finding{{AuditExtra, fmt.Sprintf("%s: audit rows without a version: %d", e.EntityType, t.Unversioned)}}
 	case e.EntityType == string(event.EntityJob):
 		return judgeJob(e, t, start)
 	}
@@ -181,8 +191,7 @@ func judgeTrail(e *entity, t *told, start time.Time) []finding {
 	if t.Repeats > 0 {
 		out = append(out, finding{AuditRepeat, fmt.Sprintf("%s: repeated versions: %d, the first is %d", e.EntityType, t.Repeats, t.FirstRepeat)})
 	}
-	trash := e.Deleted && t.LastType == string(event.ItemDeleted) // a tag's change gives it versions without an event
-	if t.LastVersion < e.Version && !trash {
+	if t.LastVersion < e.Version {
 		out = append(out, finding{AuditStale, fmt.Sprintf("%s: no audit row for versions %d to %d", e.EntityType, t.LastVersion+1, e.Version)})
 	}
 	if t.LastVersion > e.Version {
@@ -201,6 +210,8 @@ func judgeJob(e *entity, t *told, start time.Time) []finding {
 		return []finding{{AuditGap, fmt.Sprintf("Job: no audit row before version %d", t.FirstVersion)}}
 	case t.Repeats > 0:
 		return []finding{{AuditRepeat, fmt.Sprintf("Job: repeated versions: %d, the first is %d", t.Repeats, t.FirstRepeat)}}
+	case t.Attempts < int64(e.Attempt) && e.CreatedAt.After(start):
+		return []finding{{AuditGap, fmt.Sprintf("Job: it was attempted %d times, and the audit rows tell of %d", e.Attempt, t.Attempts)}}
 	case t.LastState != e.State || attempt != int(e.Attempt):
 		return []finding{{AuditStale, fmt.Sprintf("Job: the last audit row says %s, attempt %d; it is %s, attempt %d", t.LastState, attempt, e.State, e.Attempt)}}
 	}
@@ -208,14 +219,22 @@ func judgeJob(e *entity, t *told, start time.Time) []finding {
 }
 
 // judgeErased: what is gone for good was deleted first, which the trail tells; what belonged to a collection went with it without a word.
-func judgeErased(t *told) []finding {
+func judgeErased(t *told, start time.Time) []finding {
+	kind := event.EntityType(t.EntityType)
+	if t.FirstVersion > 1 && start.Equal(time.Unix(0, 0)) && (kind == event.EntityItem || kind == event.EntityCollection) {
+		return []finding{{AuditExtra, fmt.Sprintf("%s: the first audit row is of version %d, and there is no such entity", t.EntityType, t.FirstVersion)}}
+	}
 	switch event.Type(t.LastType) {
 	case event.ItemDeleted, event.CollectionDeleted, event.MembershipRemoved:
 		return nil
 	}
-	switch event.EntityType(t.EntityType) {
+	switch kind {
 	case event.EntityItem, event.EntityCollection:
-	case event.EntityMembership, event.EntityJob:
+	case event.EntityJob:
+		if !t.CollectionLives || jobs.Ended(t.LastState) {
+			return nil // the janitor removes finished jobs
+		}
+	case event.EntityMembership:
 		if !t.CollectionLives {
 			return nil
 		}

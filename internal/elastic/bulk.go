@@ -15,6 +15,8 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+
+	"github.com/atlas-platform/atlas/internal/pause"
 )
 
 // VersionType tells how Elasticsearch compares an action's version with the document's.
@@ -57,6 +59,9 @@ type BulkResult struct {
 // ErrUnavailable means that Elasticsearch could not do its work now: away, overloaded, or without the index. Trying again may help.
 var ErrUnavailable = errors.New("elasticsearch is not available")
 
+// ErrNoAlias is an ErrUnavailable: there is no such alias, or no index behind it.
+var ErrNoAlias = fmt.Errorf("%w: no such alias", ErrUnavailable)
+
 const (
 	defaultBulkBytes = 5 << 20
 	bulkBusyTries    = 5
@@ -71,7 +76,8 @@ type BulkWriter struct {
 	busy     func()
 }
 
-// NewBulkWriter makes a writer to the alias. maxBytes bounds the body of one request; 0 means 5 MiB.
+// NewBulkWriter makes a writer to the alias. Whatever index is behind it gets what is written, somebody else's too: by the name of an index, a writer
+// would go on in the old one when a rebuild has led the alias to the new one. maxBytes bounds the body of one request; 0 means 5 MiB.
 func NewBulkWriter(es elastictransport.Interface, alias string, maxBytes int) *BulkWriter {
 	if maxBytes <= 0 {
 		maxBytes = defaultBulkBytes
@@ -111,8 +117,8 @@ func (w *BulkWriter) Write(ctx context.Context, actions []BulkAction) ([]BulkRes
 	return results, nil
 }
 
-// requireAlias fails when there is no alias. Elasticsearch heeds require_alias for writes only: a versioned delete would create an index that has
-// the alias's name.
+// requireAlias fails when there is no alias. Elasticsearch heeds require_alias for writes only: without the alias's template, a versioned delete would
+// create an index that has the alias's name.
 func (w *BulkWriter) requireAlias(ctx context.Context) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "/_alias/"+w.alias, nil)
 	if err != nil {
@@ -126,10 +132,13 @@ func (w *BulkWriter) requireAlias(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	_ = res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: alias %s: status %d", ErrUnavailable, w.alias, res.StatusCode)
+	switch res.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusNotFound:
+		return fmt.Errorf("%w: %s", ErrNoAlias, w.alias)
 	}
-	return nil
+	return fmt.Errorf("%w: alias %s: status %d", ErrUnavailable, w.alias, res.StatusCode)
 }
 
 // lineBytes is about how long an action's lines are: enough for those of Atlas's own ids.
@@ -195,12 +204,8 @@ func (w *BulkWriter) writeChunk(ctx context.Context, actions []BulkAction, body 
 		if try == bulkBusyTries {
 			return err
 		}
-		timer := time.NewTimer(wait.NextBackOff())
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
+		if err := pause.For(ctx, wait.NextBackOff()); err != nil {
+			return err
 		}
 	}
 }
@@ -237,6 +242,9 @@ func (w *BulkWriter) send(ctx context.Context, actions []BulkAction, body []byte
 	for i, byOperation := range answer.Items {
 		for _, item := range byOperation { // exactly one
 			result, ok := item.result(actions[i].Document == nil)
+			if !ok && item.Status == http.StatusNotFound {
+				return item.Status, fmt.Errorf("%w: %s: %s", ErrNoAlias, w.alias, item.reason())
+			}
 			if !ok {
 				return item.Status, fmt.Errorf("%w: item answered %d: %s", ErrUnavailable, item.Status, item.reason())
 			}

@@ -10,11 +10,16 @@ import (
 	"time"
 
 	"github.com/elastic/go-elasticsearch/v8"
+
+	"github.com/atlas-platform/atlas/internal/tlsconfig"
 )
 
-// Config says how to reach Elasticsearch. An API key wins over a user name and password.
+// Config says how to reach Elasticsearch: by URLs or by an Elastic Cloud ID. An API key wins over a user name and password. CA are the certificates that
+// the nodes' are checked with, in PEM; without them, the system's are.
 type Config struct {
 	URLs     []string
+	CloudID  string
+	CA       []byte
 	Username string
 	Password string
 	APIKey   string
@@ -22,13 +27,18 @@ type Config struct {
 
 // NewClient makes a client. It does not connect yet, so that a role can start while Elasticsearch is away.
 func NewClient(cfg Config) (*elasticsearch.Client, error) {
+	settings, err := tlsconfig.Client(cfg.CA, nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("TLS for Elasticsearch: %w", err)
+	}
 	client, err := elasticsearch.NewClient(elasticsearch.Config{
-		Addresses: cfg.URLs, Username: cfg.Username, Password: cfg.Password, APIKey: cfg.APIKey,
+		Addresses: cfg.URLs, CloudID: cfg.CloudID, Username: cfg.Username, Password: cfg.Password, APIKey: cfg.APIKey,
 		// Callers retry whole operations with their own backoff; a second layer would only hide an outage from them.
 		DisableRetry: true,
 		Transport: &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
 			DialContext:           (&net.Dialer{Timeout: 3 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSClientConfig:       settings,
 			TLSHandshakeTimeout:   5 * time.Second,
 			ResponseHeaderTimeout: time.Minute,
 			MaxIdleConnsPerHost:   32,

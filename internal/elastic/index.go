@@ -22,6 +22,8 @@ var indexFiles embed.FS
 type Params struct {
 	// Shards is the number of primary shards of a new index; 0 means 1.
 	Shards int
+	// Language is the language of the items, one of Languages; "" means English.
+	Language string
 	// Replicas is the number of copies of each shard.
 	Replicas int
 	// RefreshInterval is how long a write may stay invisible to search; 0 means one second.
@@ -47,6 +49,9 @@ const (
 	settingDeletes  = "index.gc_deletes"
 )
 
+// deletesLifetime is how long an index remembers the version of a document that was deleted: longer than a write can be on its way.
+const deletesLifetime = "1h"
+
 // Definition returns the definition of the index of items.
 func Definition(p Params) (IndexDefinition, error) {
 	raw, err := indexFiles.ReadFile("index/items.json")
@@ -59,6 +64,9 @@ func Definition(p Params) (IndexDefinition, error) {
 	}
 	if err := json.Unmarshal(raw, &def); err != nil {
 		return IndexDefinition{}, fmt.Errorf("decode the index definition: %w", err)
+	}
+	if err := setLanguage(def.Settings, p.Language); err != nil {
+		return IndexDefinition{}, err
 	}
 	def.Settings[settingShards] = strconv.Itoa(max(p.Shards, 1))
 
@@ -111,11 +119,14 @@ func isIndexOf(alias, name string) bool {
 // Template is the body of the index template for the alias.
 func (d IndexDefinition) Template(alias string) map[string]any {
 	return map[string]any{
-		"index_patterns": []any{IndexPattern(alias)},
+		// The alias's own name too: while it leads nowhere, nothing that is written to it may make an index of its name.
+		"index_patterns": []any{IndexPattern(alias), alias},
 		// Two templates whose patterns overlap may not have the same priority. The pattern of an alias overlaps
 		// only with those of aliases that extend it, which are longer and have to win.
 		"priority": 500 + len(alias),
-		"template": map[string]any{"settings": d.Settings, "mappings": d.Mappings},
-		"_meta":    map[string]any{"managed_by": "atlas", "definition_hash": d.Hash},
+		// Writing to an index that is gone, or under the alias of one that was being built, must not make another: a versioned delete would.
+		"allow_auto_create": false,
+		"template":          map[string]any{"settings": d.Settings, "mappings": d.Mappings},
+		"_meta":             map[string]any{"managed_by": "atlas", "definition_hash": d.Hash},
 	}
 }

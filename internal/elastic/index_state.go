@@ -40,15 +40,18 @@ func (e *IndexAPIError) Error() string {
 type IndexState struct {
 	// Template is the index template, in the shape of IndexDefinition.Template; nil when there is none.
 	Template map[string]any
-	// Indices are the flat settings of the indices behind the alias, by name.
+	// Indices are the flat settings of the indices behind the alias that IndexName named for it, by name.
 	Indices map[string]map[string]any
 	// DefinitionHashes are the definition hashes of those indices, by name; empty for an index that has none.
 	DefinitionHashes map[string]string
 	// AliasIsIndex is true when an index has the alias's name.
 	AliasIsIndex bool
-	// Detached are the indices named for the alias that it does not lead to, oldest first. They are looked for only
-	// when it leads to none.
+	// Detached are the indices named for the alias that it does not lead to: those without documents first, then
+	// oldest first. They are looked for only when it leads to none that is.
 	Detached []string
+	// Foreign are the other indices behind the alias, which somebody led it to, in order. The alias is taken away from
+	// them; what was written through it until then stays in them.
+	Foreign []string
 }
 
 // IndexChange is one step from a state to a definition.
@@ -76,6 +79,9 @@ func PlanIndex(alias string, def IndexDefinition, state IndexState, now time.Tim
 			method:      http.MethodPut, path: "/_index_template/" + TemplateName(alias), body: want,
 		})
 	}
+	if len(state.Foreign) > 0 {
+		return append(changes, leadAway(alias, def, state, now)...), nil
+	}
 	if n := len(state.Detached); n > 0 {
 		// Somebody removed the alias. The items are still there, and a new index would hide them.
 		name := state.Detached[n-1]
@@ -88,18 +94,7 @@ func PlanIndex(alias string, def IndexDefinition, state IndexState, now time.Tim
 		}), nil
 	}
 	if len(state.Indices) == 0 {
-		name := def.IndexName(alias, now)
-		return append(changes, IndexChange{
-			Description: "create index " + name + " behind alias " + alias,
-			method:      http.MethodPut, path: "/" + name,
-			// The body repeats the template, so that the index is right even if another template matches its name.
-			// Alias and index appear in one step, and Elasticsearch refuses a second write index: of two callers
-			// that race, one fails and then finds the other's index.
-			body: map[string]any{
-				"settings": def.Settings, "mappings": def.Mappings,
-				"aliases": map[string]any{alias: map[string]any{"is_write_index": true}},
-			},
-		}), nil
+		return append(changes, createIndex(alias, def, now)), nil
 	}
 	for _, name := range slices.Sorted(maps.Keys(state.Indices)) {
 		drift := map[string]any{}
@@ -116,6 +111,51 @@ func PlanIndex(alias string, def IndexDefinition, state IndexState, now time.Tim
 		}
 	}
 	return changes, nil
+}
+
+// createIndex makes an index behind the alias.
+func createIndex(alias string, def IndexDefinition, now time.Time) IndexChange {
+	name := def.IndexName(alias, now)
+	return IndexChange{
+		Description: "create index " + name + " behind alias " + alias,
+		method:      http.MethodPut, path: "/" + name,
+		// The body repeats the template, so that the index is right even if another template matches its name.
+		// Alias and index appear in one step, and Elasticsearch refuses a second write index: of two callers
+		// that race, one fails and then finds the other's index.
+		body: map[string]any{
+			"settings": def.Settings, "mappings": def.Mappings,
+			"aliases": map[string]any{alias: map[string]any{"is_write_index": true}},
+		},
+	}
+}
+
+// leadAway takes the alias from indices that are not its own. One of its own that was behind it before lacks what was written to the foreign one
+// meanwhile, so that a new one takes its place, which is filled from the truth. No index is made before its alias can lead to it: whoever loses a
+// race would leave one without items behind. For a moment the alias leads nowhere, and search does without it.
+func leadAway(alias string, def IndexDefinition, state IndexState, now time.Time) []IndexChange {
+	changes := []IndexChange{{
+		Description: "lead alias " + alias + " away from index " + strings.Join(state.Foreign, ", ") + ", which is not its own",
+		method:      http.MethodPost, path: "/_aliases", body: map[string]any{"actions": state.abandon(alias)},
+	}}
+	if len(state.Indices) == 0 {
+		changes = append(changes, createIndex(alias, def, now))
+	}
+	return changes
+}
+
+// abandon takes the alias away from the foreign indices, and removes those that it led to before. Without a foreign one there are none of either.
+// All of it fails when somebody else was faster.
+func (s IndexState) abandon(alias string) (actions []any) {
+	if len(s.Foreign) == 0 {
+		return nil
+	}
+	for _, name := range s.Foreign {
+		actions = append(actions, map[string]any{"remove": map[string]any{"index": name, "alias": alias, "must_exist": true}})
+	}
+	for _, name := range s.Detached {
+		actions = append(actions, map[string]any{"remove_index": map[string]any{"index": name}})
+	}
+	return actions
 }
 
 // sameJSON compares by encoded form, in which numbers have one type.
@@ -135,21 +175,9 @@ func sameJSON(a, b any) (bool, error) {
 func ObserveIndex(ctx context.Context, es elastictransport.Interface, alias string) (IndexState, error) {
 	state := IndexState{Indices: map[string]map[string]any{}, DefinitionHashes: map[string]string{}}
 
-	var templates struct {
-		List []struct {
-			Template map[string]any `json:"index_template"`
-		} `json:"index_templates"`
-	}
-	err := indexCall(ctx, es, http.MethodGet, "/_index_template/"+TemplateName(alias)+"?flat_settings=true", nil, &templates)
-	if err != nil && !isNotFound(err) {
-		return IndexState{}, fmt.Errorf("read the index template: %w", err)
-	}
-	if len(templates.List) == 1 {
-		state.Template = templates.List[0].Template
-		// Elasticsearch adds this empty list by itself.
-		if list, ok := state.Template["composed_of"].([]any); ok && len(list) == 0 {
-			delete(state.Template, "composed_of")
-		}
+	var err error
+	if state.Template, err = observeTemplate(ctx, es, alias); err != nil {
+		return IndexState{}, err
 	}
 
 	var indices map[string]struct {
@@ -169,9 +197,14 @@ func ObserveIndex(ctx context.Context, es elastictransport.Interface, alias stri
 			state.AliasIsIndex = true
 			continue
 		}
+		if !isIndexOf(alias, name) {
+			state.Foreign = append(state.Foreign, name)
+			continue
+		}
 		state.Indices[name] = index.Settings
 		state.DefinitionHashes[name] = index.Mappings.Meta.Hash
 	}
+	slices.Sort(state.Foreign)
 	if len(state.Indices) == 0 && !state.AliasIsIndex {
 		if state.Detached, err = detachedIndices(ctx, es, alias); err != nil {
 			return IndexState{}, err
@@ -180,23 +213,92 @@ func ObserveIndex(ctx context.Context, es elastictransport.Interface, alias stri
 	return state, nil
 }
 
-// detachedIndices returns the indices that IndexName named for the alias, oldest first.
+// observeTemplate reads the alias's index template; nil when there is none.
+func observeTemplate(ctx context.Context, es elastictransport.Interface, alias string) (map[string]any, error) {
+	var templates struct {
+		List []struct {
+			Template map[string]any `json:"index_template"`
+		} `json:"index_templates"`
+	}
+	err := indexCall(ctx, es, http.MethodGet, "/_index_template/"+TemplateName(alias)+"?flat_settings=true", nil, &templates)
+	if err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("read the index template: %w", err)
+	}
+	if len(templates.List) != 1 {
+		return nil, nil
+	}
+	template := templates.List[0].Template
+	// Elasticsearch adds this empty list by itself.
+	if list, ok := template["composed_of"].([]any); ok && len(list) == 0 {
+		delete(template, "composed_of")
+	}
+	return template, nil
+}
+
+// detachedIndices returns the indices that IndexName named for the alias, without one that is being built: most of the items are not there yet. Last
+// comes the newest that has documents: one without any may have been left behind.
 func detachedIndices(ctx context.Context, es elastictransport.Interface, alias string) ([]string, error) {
-	var found map[string]struct{}
-	path := "/" + IndexPattern(alias) + "?filter_path=*.settings.index.uuid"
-	if err := indexCall(ctx, es, http.MethodGet, path, nil, &found); err != nil && !isNotFound(err) {
-		return nil, fmt.Errorf("look for indices of the alias: %w", err)
+	found, err := namedIndices(ctx, es, alias)
+	if err != nil {
+		return nil, err
 	}
 	var names []string
-	for name := range found {
-		if isIndexOf(alias, name) {
+	for name, aliases := range found {
+		if !isBuilding(name, aliases) {
 			names = append(names, name)
 		}
 	}
+	filled := map[string]int{}
+	if len(names) > 1 {
+		var err error
+		if filled, err = filledIndices(ctx, es, alias); err != nil {
+			return nil, err
+		}
+	}
 	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(a[len(a)-len(indexTime):], b[len(b)-len(indexTime):]), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(filled[a], filled[b]), cmp.Compare(a[len(a)-len(indexTime):], b[len(b)-len(indexTime):]), cmp.Compare(a, b))
 	})
 	return names, nil
+}
+
+// namedIndices returns the indices that IndexName named for the alias, with the aliases that lead to them.
+func namedIndices(ctx context.Context, es elastictransport.Interface, alias string) (map[string]map[string]struct{}, error) {
+	var found map[string]struct {
+		Aliases map[string]struct{} `json:"aliases"`
+	}
+	path := "/" + IndexPattern(alias) + "?filter_path=*.settings.index.uuid,*.aliases"
+	if err := indexCall(ctx, es, http.MethodGet, path, nil, &found); err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("look for indices of the alias: %w", err)
+	}
+	named := make(map[string]map[string]struct{})
+	for name, index := range found {
+		if isIndexOf(alias, name) {
+			named[name] = index.Aliases
+		}
+	}
+	return named, nil
+}
+
+// filledIndices has a 1 for each index of the alias's pattern with documents.
+func filledIndices(ctx context.Context, es elastictransport.Interface, alias string) (map[string]int, error) {
+	var stats struct {
+		Indices map[string]struct {
+			Primaries struct {
+				Docs struct {
+					Count int64 `json:"count"`
+				} `json:"docs"`
+			} `json:"primaries"`
+		} `json:"indices"`
+	}
+	path := "/" + IndexPattern(alias) + "/_stats/docs?filter_path=indices.*.primaries.docs.count"
+	if err := indexCall(ctx, es, http.MethodGet, path, nil, &stats); err != nil && !isNotFound(err) {
+		return nil, fmt.Errorf("look which indices of the alias have documents: %w", err)
+	}
+	filled := make(map[string]int, len(stats.Indices))
+	for name, index := range stats.Indices {
+		filled[name] = int(min(index.Primaries.Docs.Count, 1))
+	}
+	return filled, nil
 }
 
 // ApplyIndex makes one change.

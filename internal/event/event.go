@@ -103,6 +103,8 @@ type JobData struct {
 	JobType       string    `json:"job_type"`
 	State         string    `json:"state"`
 	Attempt       int       `json:"attempt"`
+	// Held is true while somebody has the job wait.
+	Held bool `json:"held,omitempty"`
 	// Error is present when the job's last attempt failed.
 	Error *string `json:"error,omitempty"`
 }

@@ -18,6 +18,7 @@ type Document struct {
 	CollectionID uuid.UUID `json:"collection_id"`
 	Title        string    `json:"title"`
 	Content      string    `json:"content"`
+	Extract      string    `json:"extract,omitempty"` // what the page at SourceURL says
 	Tags         []string  `json:"tags"`
 	SourceURL    *string   `json:"source_url,omitempty"`
 	CreatedBy    uuid.UUID `json:"created_by"`
@@ -31,17 +32,27 @@ var _ json.Marshaler = (*Document)(nil)
 func document(row *db.ItemsForIndexingRow) Document {
 	return Document{
 		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, Tags: row.Tags, SourceURL: row.SourceUrl,
-		CreatedBy: row.CreatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version,
+		CreatedBy: row.CreatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(), Version: row.Version, Extract: value(row.Extract),
 	}
+}
+
+func value(text *string) string {
+	if text == nil {
+		return ""
+	}
+	return *text
 }
 
 // encode writes the document as encoding/json would, without reflection and in one piece of memory.
 func (d *Document) encode() ([]byte, error) {
-	b := make([]byte, 0, 400+len(d.Title)+len(d.Content)+len(d.Content)/16)
+	b := make([]byte, 0, 400+len(d.Title)+len(d.Content)+len(d.Content)/16+len(d.Extract)+len(d.Extract)/16)
 	b = appendID(append(b, `{"id":`...), d.ID)
 	b = appendID(append(b, `,"collection_id":`...), d.CollectionID)
 	b = appendString(append(b, `,"title":`...), d.Title)
 	b = appendString(append(b, `,"content":`...), d.Content)
+	if d.Extract != "" {
+		b = appendString(append(b, `,"extract":`...), d.Extract)
+	}
 	b = append(b, `,"tags":[`...)
 	for i, tag := range d.Tags {
 		if i > 0 {

@@ -1,10 +1,11 @@
 // Package indexing brings items from PostgreSQL, the truth, into the search index: it fetches them in batches, writes them with their row's
-// version, and records what the index has. It can be repeated at will.
+// version, and records what the index has. It can be repeated at will. While the index is being rebuilt, it writes to the new one as well.
 package indexing
 
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
@@ -40,26 +41,39 @@ type Rejection struct {
 	Reason  string
 }
 
-// Indexer writes to one alias.
+// Indexer writes to one alias, and to the index that is going to be behind it.
 type Indexer struct {
 	queries *db.Queries
 	bulk    *elastic.BulkWriter // nil: PostgreSQL itself is searched
+	mirror  *mirror             // nil: there is nothing else to write to
+	records bool
 }
 
 // New makes an indexer.
 func New(pool *pgxpool.Pool, es elastictransport.Interface, alias string) *Indexer {
-	return &Indexer{queries: db.New(pool), bulk: elastic.NewBulkWriter(es, alias, 0)}
+	queries := db.New(pool)
+	return &Indexer{
+		queries: queries, bulk: elastic.NewBulkWriter(es, alias, 0), mirror: newMirror(queries, es, alias), records: true,
+	}
+}
+
+// NewBuilder makes an indexer that writes to the target of an index that is being built and nowhere else. It records nothing: nobody searches there.
+func NewBuilder(pool *pgxpool.Pool, es elastictransport.Interface, target string) *Indexer {
+	return &Indexer{queries: db.New(pool), bulk: elastic.NewBulkWriter(es, target, 0)}
 }
 
 // NewRecorder makes an indexer for where PostgreSQL itself is searched: it writes nowhere and records that search has what is committed.
 func NewRecorder(pool *pgxpool.Pool) *Indexer {
-	return &Indexer{queries: db.New(pool)}
+	return &Indexer{queries: db.New(pool), records: true}
 }
 
 // OnBusy has f called for each bulk request that Elasticsearch was too busy for.
 func (x *Indexer) OnBusy(f func()) {
 	if x.bulk != nil {
 		x.bulk.OnBusy(f)
+	}
+	if x.mirror != nil {
+		x.mirror.busy = f
 	}
 }
 
@@ -142,7 +156,7 @@ func (x *Indexer) each(ctx context.Context, targets []Target, versionType elasti
 		if f.err != nil {
 			return nil, f.err
 		}
-		if err := x.write(ctx, f.actions, &done); err != nil {
+		if err := x.write(ctx, f, versionType, &done); err != nil {
 			return nil, err
 		}
 	}
@@ -154,7 +168,9 @@ func (x *Indexer) each(ctx context.Context, targets []Target, versionType elasti
 
 // fetch is a chunk of targets, ready to be written.
 type fetch struct {
+	chunk   []Target
 	actions []elastic.BulkAction
+	also    string // what else is to be written than the alias
 	err     error
 }
 
@@ -169,9 +185,8 @@ func (x *Indexer) fetched(ctx context.Context, targets []Target, sizes map[uuid.
 		work.Go(func() {
 			defer close(ready)
 			for chunk := range chunks(targets, sizes) {
-				actions, err := x.actions(ctx, chunk, versionType)
 				select {
-				case ready <- fetch{actions, err}:
+				case ready <- x.fetch(ctx, chunk, versionType):
 				case <-ctx.Done():
 					return
 				}
@@ -183,6 +198,15 @@ func (x *Indexer) fetched(ctx context.Context, targets []Target, sizes map[uuid.
 			}
 		}
 	}
+}
+
+// fetch reads a chunk, and only then asks what is to be written: what appears later is filled with what it finds later.
+func (x *Indexer) fetch(ctx context.Context, chunk []Target, versionType elastic.VersionType) fetch {
+	f := fetch{chunk: chunk}
+	if f.actions, f.err = x.actions(ctx, chunk, versionType); f.err == nil && x.mirror != nil {
+		f.also, f.err = x.mirror.target(ctx)
+	}
+	return f
 }
 
 // sizes are the bytes of the targets' contents; a target without a row has none.
@@ -244,16 +268,22 @@ type outcome struct {
 	rejections []Rejection
 }
 
-func (x *Indexer) write(ctx context.Context, actions []elastic.BulkAction, done *outcome) error {
-	results := make([]elastic.BulkResult, len(actions)) // all applied
-	if x.bulk != nil {
-		var err error
-		if results, err = x.bulk.Write(ctx, actions); err != nil {
-			return fmt.Errorf("write to the index: %w", err)
+// rewrites is how often a chunk is read and written again because what is to be written has changed.
+const rewrites = 3
+
+func (x *Indexer) write(ctx context.Context, f fetch, versionType elastic.VersionType, done *outcome) error {
+	results, err := x.send(ctx, f)
+	for again := 0; errors.Is(err, errMoved) && again < rewrites; again++ {
+		if f = x.fetch(ctx, f.chunk, versionType); f.err != nil {
+			return f.err
 		}
+		results, err = x.send(ctx, f)
+	}
+	if err != nil {
+		return fmt.Errorf("write to the index: %w", err)
 	}
 	for i, result := range results {
-		id, version := uuid.MustParse(actions[i].ID), actions[i].Version
+		id, version := uuid.MustParse(f.actions[i].ID), f.actions[i].Version
 		if result.Outcome == elastic.BulkRejected {
 			done.rejections = append(done.rejections, Rejection{ItemID: id, Version: version, Reason: result.Reason})
 			continue
@@ -263,7 +293,28 @@ func (x *Indexer) write(ctx context.Context, actions []elastic.BulkAction, done 
 	return nil
 }
 
+// send writes a chunk everywhere. The results are those of the index that is searched.
+func (x *Indexer) send(ctx context.Context, f fetch) ([]elastic.BulkResult, error) {
+	switch {
+	case x.bulk == nil:
+		return make([]elastic.BulkResult, len(f.actions)), nil // all applied
+	case f.also == "":
+		return writeAll(ctx, x.bulk, f.actions)
+	}
+	mirrored := make(chan error, 1)
+	go func() { mirrored <- x.mirror.write(ctx, f.also, f.actions) }()
+	results, err := writeAll(ctx, x.bulk, f.actions)
+	also := <-mirrored
+	if err == nil {
+		err = x.mirror.settle(ctx, f.also, also)
+	}
+	return results, err
+}
+
 func (x *Indexer) record(ctx context.Context, done *outcome) error {
+	if !x.records {
+		return nil
+	}
 	if len(done.indexed) > 0 {
 		if err := x.queries.RecordIndexed(ctx, done.indexed, done.versions); err != nil {
 			return fmt.Errorf("record the indexed versions: %w", err)

@@ -7,6 +7,8 @@ import (
 
 	"github.com/IBM/sarama"
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/atlas-platform/atlas/internal/pause"
 )
 
 // member is the consumer's part in one generation of the group.
@@ -117,6 +119,7 @@ func (m *member) finish(ctx context.Context, place *place, batch []*sarama.Consu
 		if err == nil {
 			c.recover(first.Partition)
 			c.metrics.batch(len(batch), len(poison), time.Since(started))
+			recordSpans(ctx, c.opts.Group, batch, started)
 			for _, msg := range batch {
 				c.metrics.age.Observe(time.Since(c.opts.OccurredAt(msg)).Seconds())
 			}
@@ -134,7 +137,7 @@ func (m *member) finish(ctx context.Context, place *place, batch []*sarama.Consu
 		wait := retry.NextBackOff()
 		c.opts.Logger.WarnContext(ctx, "batch failed, will try again", "partition", first.Partition, "offset", first.Offset,
 			"messages", len(batch), "wait", wait, "error", err)
-		if pause(ctx, wait) != nil {
+		if pause.For(ctx, wait) != nil {
 			return false
 		}
 	}
@@ -146,7 +149,7 @@ func (m *member) outliving(ctx context.Context) (context.Context, context.Cancel
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		if !expelled(context.Cause(ctx)) {
-			_ = pause(work, m.consumer.opts.HandOver) // ends with the work too
+			_ = pause.For(work, m.consumer.opts.HandOver) // ends with the work too
 		}
 		cancel()
 	})

@@ -15,6 +15,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/cenkalti/backoff/v5"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/atlas-platform/atlas/internal/pause"
 )
 
 // Poison is a message that can never be handled, however often it is tried.
@@ -45,6 +47,9 @@ type Options struct {
 	Topic    string
 	Group    string
 	ClientID string // default: the group's name
+
+	// Secure sets up TLS and SASL in the settings of each new client; default: neither.
+	Secure func(*sarama.Config) error
 
 	MaxMessages int           // messages in a batch; default 500
 	MaxBytes    int           // bytes of keys and values in a batch, not counting the last message; default 4 MiB
@@ -146,7 +151,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		if err := c.session(ctx, retry); err != nil && ctx.Err() == nil {
 			c.fail(connection, err)
 			c.opts.Logger.WarnContext(ctx, "consumer lost Kafka, will reconnect", "error", err)
-			_ = pause(ctx, retry.NextBackOff()) // ctx is looked at above
+			_ = pause.For(ctx, retry.NextBackOff()) // ctx is looked at above
 		}
 	}
 	return nil
@@ -154,7 +159,11 @@ func (c *Consumer) Run(ctx context.Context) error {
 
 // session connects, joins and consumes until something breaks.
 func (c *Consumer) session(ctx context.Context, retry *backoff.ExponentialBackOff) error {
-	client, err := sarama.NewClient(c.opts.Brokers, c.groupConfig())
+	settings := c.groupConfig()
+	if err := c.opts.secure(settings); err != nil {
+		return err
+	}
+	client, err := sarama.NewClient(c.opts.Brokers, settings)
 	if err != nil {
 		return fmt.Errorf("connect to Kafka: %w", err)
 	}
@@ -200,7 +209,7 @@ func (c *Consumer) session(ctx context.Context, retry *backoff.ExponentialBackOf
 
 // listen asks Kafka for a sign of life, and how far the topic has grown, again and again until ctx is done.
 func (c *Consumer) listen(ctx context.Context, client sarama.Client) {
-	for pause(ctx, c.opts.AskInterval) == nil {
+	for pause.For(ctx, c.opts.AskInterval) == nil {
 		if client.RefreshMetadata(c.opts.Topic) != nil {
 			continue // the silence speaks
 		}
@@ -221,8 +230,10 @@ func (c *Consumer) groupConfig() *sarama.Config {
 	cfg := NewConfig(c.opts.ClientID)
 	cfg.Consumer.Return.Errors = true
 	cfg.Consumer.Offsets.Initial = sarama.OffsetOldest
-	// Offsets are committed by the batch loop, never by a timer.
-	cfg.Consumer.Offsets.AutoCommit.Enable = false
+	// The batch loop marks and commits each batch when its work is done. The timer makes a commit again that was lost: nobody else would while no
+	// further message comes, nor at the end of the session.
+	cfg.Consumer.Offsets.AutoCommit.Enable = true
+	cfg.Consumer.Offsets.AutoCommit.Interval = time.Second
 	// A commit waits behind the fetch that is parked at the broker: this bounds the wait.
 	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
 	boundMemory(cfg)
@@ -231,6 +242,13 @@ func (c *Consumer) groupConfig() *sarama.Config {
 	cfg.Consumer.Group.Session.Timeout = 10 * time.Second
 	cfg.Consumer.Group.Heartbeat.Interval = 2 * time.Second
 	return cfg
+}
+
+func (o *Options) secure(settings *sarama.Config) error {
+	if o.Secure == nil {
+		return nil
+	}
+	return o.Secure(settings)
 }
 
 func (c *Consumer) newBackoff() *backoff.ExponentialBackOff {

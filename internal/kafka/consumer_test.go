@@ -18,7 +18,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 // onBoth runs a test against a broker inside the process and against the real one.
 func onBoth(t *testing.T, test func(t *testing.T, brokers []string)) {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/atlas-platform/atlas/internal/pause"
 )
 
 // Headers of an event's record. The envelope repeats all but the traceparent; headers spare a reader the decoding.
@@ -91,7 +93,7 @@ func EnsureTopic(ctx context.Context, brokers []string, spec TopicSpec) error {
 		if err == nil && len(topics) == 1 && usable(topics[0]) {
 			return nil
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := pause.For(ctx, 50*time.Millisecond); err != nil {
 			return fmt.Errorf("wait for topic %s: %w", spec.Name, err)
 		}
 	}
@@ -107,18 +109,6 @@ func usable(topic *sarama.TopicMetadata) bool {
 		}
 	}
 	return true
-}
-
-// pause waits for d or for the end of ctx, whose error it returns.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }
 
 // ignoreClose closes what has nothing left to flush.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/telemetry"
@@ -41,4 +43,19 @@ func Header(msg *sarama.ConsumerMessage, key string) string {
 		}
 	}
 	return ""
+}
+
+// recordSpans tells the traces of a batch's messages that this group has done its work for them. The messages of a batch are worked on together.
+func recordSpans(ctx context.Context, group string, batch []*sarama.ConsumerMessage, began time.Time) {
+	if !telemetry.TracesSpans(ctx) {
+		return
+	}
+	ended := time.Now()
+	for _, msg := range batch {
+		telemetry.RecordSpan(ctx, trace.SpanKindConsumer, "process "+msg.Topic, Header(msg, HeaderTraceparent), began, ended,
+			attribute.String("messaging.system", "kafka"), attribute.String("messaging.operation.name", "process"),
+			attribute.String("messaging.destination.name", msg.Topic), attribute.String("messaging.consumer.group.name", group),
+			attribute.Int("messaging.kafka.partition", int(msg.Partition)), attribute.Int64("messaging.kafka.offset", msg.Offset),
+			attribute.String("atlas.event.type", Header(msg, HeaderEventType)), attribute.Int("messaging.batch.message_count", len(batch)))
+	}
 }

@@ -56,9 +56,8 @@ func (w *MarkdownWriter) Discard() { w.archive.Discard() }
 // is the first heading or the file's name; fields that an item does not have become metadata. Every entry is a record: hidden files, what
 // is in hidden folders or __MACOSX, paths with .. and other files than Markdown are skipped, with a word on why, and so are folders, which need none.
 type MarkdownReader struct {
-	archive  *zipstream.Reader
-	files    int
-	unpacked int64
+	archive *zipstream.Reader
+	at      Position
 }
 
 var _ Reader = (*MarkdownReader)(nil)
@@ -72,13 +71,35 @@ func NewMarkdownReader(archive io.ReaderAt, size int64) (*MarkdownReader, error)
 	return &MarkdownReader{archive: r}, nil
 }
 
+// ResumeMarkdown makes a reader of the rest of an archive, from a position on that an earlier reader had.
+func ResumeMarkdown(archive io.ReaderAt, size int64, at Position) (*MarkdownReader, error) {
+	r, err := NewMarkdownReader(archive, size)
+	if err != nil {
+		return nil, err
+	}
+	for r.at.Records < at.Records {
+		if _, err := r.archive.Next(); err != nil {
+			return nil, fmt.Errorf("find the place in the archive: %w", err)
+		}
+		r.at.Records++
+	}
+	r.at.Unpacked = at.Unpacked
+	return r, nil
+}
+
+// Files is how many entries the archive says it has.
+func (r *MarkdownReader) Files() int64 { return r.archive.Files() }
+
+// Position implements Reader.
+func (r *MarkdownReader) Position() Position { return r.at }
+
 // Next implements Reader.
 func (r *MarkdownReader) Next() (Record, error) {
 	file, err := r.archive.Next()
 	if err != nil {
 		return Record{}, err //nolint:wrapcheck // io.EOF must stay as it is, and the others say enough
 	}
-	if r.files++; r.files > MaxFiles {
+	if r.at.Records++; r.at.Records > MaxFiles {
 		return Record{}, ErrTooManyFiles
 	}
 	name := strings.ReplaceAll(file.Name, `\`, "/")
@@ -92,9 +113,9 @@ func (r *MarkdownReader) Next() (Record, error) {
 		return record, nil
 	}
 	content, err := file.Content(MaxContent + MaxFrontMatter)
-	r.unpacked += int64(len(content))
+	r.at.Unpacked += int64(len(content))
 	switch {
-	case r.unpacked > MaxUnpacked:
+	case r.at.Unpacked > MaxUnpacked:
 		return Record{}, ErrUnpacked
 	case errors.Is(err, zipstream.ErrTooLarge), errors.Is(err, zipstream.ErrFormat), errors.Is(err, zipstream.ErrUnsupported):
 		record.Wrong = []FieldError{{Message: describe(err)}}

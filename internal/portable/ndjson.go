@@ -95,13 +95,21 @@ func UnmarshalMetadata(raw json.RawMessage) (map[string]any, error) {
 type NDJSONReader struct {
 	in     *bufio.Reader
 	buffer []byte
-	number int
+	at     Position
 }
 
 // NewNDJSONReader makes a reader.
 func NewNDJSONReader(in io.Reader) *NDJSONReader {
-	return &NDJSONReader{in: bufio.NewReaderSize(in, 64<<10)}
+	return ResumeNDJSON(in, Position{})
 }
+
+// ResumeNDJSON makes a reader of the rest of a file, from a position on that an earlier reader had.
+func ResumeNDJSON(in io.Reader, at Position) *NDJSONReader {
+	return &NDJSONReader{in: bufio.NewReaderSize(in, 64<<10), at: at}
+}
+
+// Position implements Reader.
+func (r *NDJSONReader) Position() Position { return r.at }
 
 var _ Reader = (*NDJSONReader)(nil)
 
@@ -112,7 +120,7 @@ func (r *NDJSONReader) Next() (Record, error) {
 		if err != nil {
 			return Record{}, err
 		}
-		record := Record{Source: fmt.Sprintf("line %d", r.number)}
+		record := Record{Source: fmt.Sprintf("line %d", r.at.Records)}
 		if tooLong {
 			record.Wrong = []FieldError{{Message: fmt.Sprintf("is longer than %d bytes", MaxLine)}}
 			return record, nil
@@ -127,13 +135,14 @@ func (r *NDJSONReader) Next() (Record, error) {
 
 // line returns the next line, valid until the next call. Of one that is too long nothing is kept.
 func (r *NDJSONReader) line() (content []byte, tooLong bool, err error) {
-	r.number++
+	r.at.Records++
 	if cap(r.buffer) > MaxLine/8 {
 		r.buffer = nil // an unusual line does not stay in memory
 	}
 	r.buffer = r.buffer[:0]
 	for {
 		piece, err := r.in.ReadSlice('\n')
+		r.at.Offset += int64(len(piece))
 		if tooLong = tooLong || len(r.buffer)+len(piece) > MaxLine; tooLong {
 			r.buffer = r.buffer[:0]
 		} else {
@@ -148,9 +157,9 @@ func (r *NDJSONReader) line() (content []byte, tooLong bool, err error) {
 		case errors.Is(err, io.EOF):
 			return nil, false, io.EOF
 		default:
-			return nil, false, fmt.Errorf("read line %d: %w", r.number, err)
+			return nil, false, fmt.Errorf("read line %d: %w", r.at.Records, err)
 		}
-		if r.number == 1 {
+		if r.at.Records == 1 {
 			return bytes.TrimPrefix(r.buffer, []byte("\xef\xbb\xbf")), tooLong, nil
 		}
 		return r.buffer, tooLong, nil

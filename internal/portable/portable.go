@@ -55,6 +55,18 @@ type Record struct {
 // Reader reads records one after the other. Next returns io.EOF after the last one; any other error ends the reading.
 type Reader interface {
 	Next() (Record, error)
+	// Position is where the next record begins, for a later reader of the same file. Its count of records is the number of the last one.
+	Position() Position
+}
+
+// Position is a place between two records. The zero value is the beginning.
+type Position struct {
+	// Offset is where to read on, in bytes; 0 in an archive.
+	Offset int64 `json:"offset"`
+	// Records is how many lines, or entries of the archive, are before it.
+	Records int64 `json:"records"`
+	// Unpacked is how many bytes of the archive's files are.
+	Unpacked int64 `json:"unpacked,omitempty"`
 }
 
 // object decodes the fields that both forms have from the values of a JSON object.

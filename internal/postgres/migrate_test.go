@@ -47,12 +47,12 @@ func TestMigrationWaitsWithoutHoldingUpOthers(t *testing.T) {
 			WHERE d.datname = current_database() AND l.mode = 'AccessExclusiveLock' AND NOT l.granted)`).Scan(&waits))
 		return waits
 	}
-	require.Eventually(t, waiting, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, waiting, time.Minute, 5*time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	_, err = pool.Exec(ctx, "SELECT FROM items")
 	require.NoError(t, err, "a reader waits for the migration, which waits for the backup")
-	require.Eventually(t, waiting, 30*time.Second, 5*time.Millisecond, "it tries again")
+	require.Eventually(t, waiting, time.Minute, 5*time.Millisecond, "it tries again")
 	require.NoError(t, backup.Rollback(t.Context()))
 	require.NoError(t, <-done)
 }

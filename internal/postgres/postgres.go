@@ -18,6 +18,8 @@ import (
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
 
+	"github.com/atlas-platform/atlas/internal/pause"
+	"github.com/atlas-platform/atlas/internal/pguri"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
@@ -35,11 +37,21 @@ func Migrations() fs.FS {
 
 // Open makes a connection pool. It does not connect yet, so that a role can start while the database is away.
 func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
+	return open(ctx, url, 0, maxConns)
+}
+
+// OpenFull is Open with a pool that is kept full, for requests: none waits until a connection is made, and none fails because no new one can be made for a while, as
+// after its role's password was changed.
+func OpenFull(ctx context.Context, url string, conns int32) (*pgxpool.Pool, error) {
+	return open(ctx, url, conns, conns)
+}
+
+func open(ctx context.Context, url string, minConns, maxConns int32) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return nil, fmt.Errorf("parse DATABASE_URL: %w", redact(err))
+		return nil, fmt.Errorf("parse DATABASE_URL: %w", unusable(url))
 	}
-	cfg.MaxConns = maxConns
+	cfg.MinConns, cfg.MaxConns = minConns, maxConns
 	cfg.MaxConnLifetime = time.Hour
 	cfg.MaxConnLifetimeJitter = 10 * time.Minute
 	if cfg.ConnConfig.ConnectTimeout == 0 {
@@ -54,21 +66,38 @@ func Open(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", redact(err))
+		return nil, fmt.Errorf("open the database: %w", unusable(url))
 	}
 	return pool, nil
 }
 
-// redact drops the connection string that pgx's parse error may carry.
-func redact(err error) error {
-	return fmt.Errorf("%T: the connection string is not usable", err)
+// unusable says what is wrong with a URL that can't be connected with. The error of those who connect may repeat it.
+func unusable(url string) error {
+	if err := pguri.Check(url); err != nil {
+		return fmt.Errorf("it %w", err)
+	}
+	return errUnusable
 }
 
-// Migrate brings the schema to the newest version. It holds a session lock, so that concurrent runs wait for each other.
+var errUnusable = errors.New("it has a parameter that can't be used: check those after the ?, and that the files that they name are there")
+
+// SchemaAheadError says that a newer release has migrated the database. What it made of the data, this release doesn't know.
+type SchemaAheadError struct {
+	Version int64 // of the database
+	Known   int64 // the newest that this release has
+}
+
+func (e *SchemaAheadError) Error() string {
+	return fmt.Sprintf("the database has schema version %d, and this release knows %d at most: run a release that knows it, or restore a backup from before the upgrade",
+		e.Version, e.Known)
+}
+
+// Migrate brings the schema to the newest version. It holds a session lock, so that concurrent runs wait for each other. A database that a newer
+// release has migrated is left alone, with a *SchemaAheadError.
 func Migrate(ctx context.Context, url string, logger *slog.Logger) error {
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
-		return fmt.Errorf("parse DATABASE_URL: %w", redact(err))
+		return fmt.Errorf("parse DATABASE_URL: %w", unusable(url))
 	}
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 5 * time.Second
@@ -90,9 +119,12 @@ func Migrate(ctx context.Context, url string, logger *slog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("migrate the database: %w", err)
 	}
-	version, err := provider.GetDBVersion(ctx)
+	version, known, err := provider.GetVersions(ctx)
 	if err != nil {
 		return fmt.Errorf("read the schema version: %w", err)
+	}
+	if version > known {
+		return &SchemaAheadError{Version: version, Known: known}
 	}
 	logger.InfoContext(ctx, "the schema is up to date", "version", version, "applied", applied)
 	return nil
@@ -121,10 +153,8 @@ func up(ctx context.Context, provider *goose.Provider, logger *slog.Logger) (app
 			return applied, err //nolint:wrapcheck // the caller says what was done
 		}
 		logger.WarnContext(ctx, "a migration waits for long transactions of others to end", "error", err)
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, migrationPause) != nil {
 			return applied, err //nolint:wrapcheck // as above
-		case <-time.After(migrationPause):
 		}
 	}
 }

@@ -89,6 +89,7 @@ func conformance(t *testing.T, setup func(t *testing.T) world) {
 	suggestConforms(t, setup)
 	freshConforms(t, setup)
 	foreignConforms(t, setup)
+	extractsConform(t, setup)
 
 	t.Run("finds words in title and content, stemmed", func(t *testing.T) {
 		t.Parallel()

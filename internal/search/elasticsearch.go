@@ -13,6 +13,7 @@ import (
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	"github.com/google/uuid"
 
+	"github.com/atlas-platform/atlas/internal/elastic"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
@@ -29,8 +30,12 @@ const (
 type Elasticsearch struct {
 	es    elastictransport.Interface
 	alias string
-	now   func() time.Time
-	pits  pitQuota
+	// foreign is true when the index is not of English words.
+	foreign bool
+	// gate knows which indices have the items; nil believes any.
+	gate *Gate
+	now  func() time.Time
+	pits pitQuota
 }
 
 var _ Searcher = (*Elasticsearch)(nil)
@@ -40,10 +45,17 @@ func NewElasticsearch(es elastictransport.Interface, alias string) *Elasticsearc
 	return &Elasticsearch{es: es, alias: alias, now: time.Now, pits: pitQuota{now: time.Now}}
 }
 
+// In says which language the index has, of those of elastic.Languages.
+func (s *Elasticsearch) In(language string) *Elasticsearch {
+	s.foreign = language != elastic.English
+	return s
+}
+
 // Search implements Searcher. The pages after a first one are of one point in time, so that none of them repeats or skips what changes
 // meanwhile. Where that point is lost, or MaxMoment ago, they go on in the index as it is.
 func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 	q = q.normal()
+	q.foreign = s.foreign
 	if q.nobody() {
 		return q.empty(), nil
 	}
@@ -57,6 +69,9 @@ func (s *Elasticsearch) Search(ctx context.Context, q Query) (Page, error) {
 		return s.resumeInPIT(ctx, q, after)
 	}
 	part, err := s.run(ctx, q, after, resumed, whole)
+	if err == nil && !resumed {
+		err = s.reliable(ctx, part.index)
+	}
 	switch {
 	case err != nil:
 		return Page{}, err
@@ -73,6 +88,8 @@ type part struct {
 	Page
 	more bool
 	next position
+	// index is the name of the index that answered; empty when nothing was found.
+	index string
 }
 
 func (p part) page() (Page, error) {
@@ -130,10 +147,15 @@ func searchBody(q Query, after position, resumed bool, d detail) object {
 		body["track_total_hits"], body["_source"] = MaxTotal, []string{"id", "collection_id", "title", "tags", "updated_at", "version"}
 		body["highlight"] = object{
 			"encoder": "html", "pre_tags": []string{"<mark>"}, "post_tags": []string{"</mark>"}, "max_analyzed_offset": highlightLength,
-			"fields": object{"content": object{
-				"matched_fields": []string{"content", "content.exact"}, "fragment_size": snippetLength, "number_of_fragments": 2,
-				"no_match_size": snippetLength, "order": "score",
-			}},
+			"fields": object{
+				"content": object{
+					"matched_fields": []string{"content", "content.exact"}, "fragment_size": snippetLength, "number_of_fragments": 2,
+					"no_match_size": snippetLength, "order": "score",
+				},
+				"extract": object{
+					"matched_fields": []string{"extract", "extract.exact"}, "fragment_size": snippetLength, "number_of_fragments": 2, "order": "score",
+				},
+			},
 		}
 		if facets := esFacets(q); len(facets) > 0 {
 			body["aggs"] = facets
@@ -159,6 +181,7 @@ type searchAnswer struct {
 			Value int64 `json:"value"`
 		} `json:"total"`
 		Hits []struct {
+			Index  string   `json:"_index"`
 			Score  *float64 `json:"_score"`
 			Source struct {
 				ID           uuid.UUID `json:"id"`
@@ -170,6 +193,7 @@ type searchAnswer struct {
 			} `json:"_source"`
 			Highlight struct {
 				Content []string `json:"content"`
+				Extract []string `json:"extract"`
 			} `json:"highlight"`
 		} `json:"hits"`
 	} `json:"hits"`
@@ -184,6 +208,14 @@ func (a *searchAnswer) partial() error {
 	return nil
 }
 
+// index is the name of the index that answered; empty when nothing was found.
+func (a *searchAnswer) index() string {
+	if len(a.Hits.Hits) == 0 {
+		return ""
+	}
+	return a.Hits.Hits[0].Index
+}
+
 func (a *searchAnswer) part(q Query) (part, error) {
 	if err := a.partial(); err != nil {
 		return part{}, err
@@ -192,7 +224,7 @@ func (a *searchAnswer) part(q Query) (part, error) {
 	for _, h := range a.Hits.Hits {
 		hit := Hit{
 			ItemID: h.Source.ID, CollectionID: h.Source.CollectionID, Title: h.Source.Title, Tags: h.Source.Tags,
-			Snippet: strings.Join(h.Highlight.Content, " … "), UpdatedAt: h.Source.UpdatedAt, Version: h.Source.Version,
+			Snippet: strings.Join(h.Highlight.Content, " … "), ExtractSnippet: strings.Join(h.Highlight.Extract, " … "), UpdatedAt: h.Source.UpdatedAt, Version: h.Source.Version,
 		}
 		if h.Score != nil {
 			hit.Score = *h.Score
@@ -206,10 +238,10 @@ func (a *searchAnswer) part(q Query) (part, error) {
 		return part{}, err
 	}
 	if len(page.Hits) <= q.Limit {
-		return part{Page: page}, nil
+		return part{Page: page, index: a.index()}, nil
 	}
 	page.Hits = page.Hits[:q.Limit] // one more was asked for, to know whether there is a next page
-	return part{Page: page, more: true, next: q.positionOf(engineElasticsearch, page.Hits[q.Limit-1])}, nil
+	return part{Page: page, index: a.index(), more: true, next: q.positionOf(engineElasticsearch, page.Hits[q.Limit-1])}, nil
 }
 
 // errPartial can mean an outage, or a point in time of which a part is lost.
@@ -261,7 +293,7 @@ func (s *Elasticsearch) call(ctx context.Context, method, path string, body, ans
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
 		reason, _ := io.ReadAll(io.LimitReader(res.Body, 1<<10)) // half a reason is better than none
-		return &statusError{status: res.StatusCode, reason: string(reason)}
+		return s.blame(ctx, path, &statusError{status: res.StatusCode, reason: string(reason)})
 	}
 	if err := json.NewDecoder(res.Body).Decode(answer); err != nil {
 		return fmt.Errorf("%w: decode Elasticsearch's answer: %w", ErrUnavailable, err)

@@ -53,7 +53,7 @@ func (s *Elasticsearch) sort(ctx context.Context, q Query) (present, missing []s
 	words := wordsOf(q.Match)
 	counts := make(object, len(words))
 	for i, word := range words {
-		counts[fmt.Sprint(i)] = esNeedle(wordNeedle(word))
+		counts[fmt.Sprint(i)] = esNeedle(wordNeedle(word), false)
 	}
 	if len(words) == 0 {
 		return nil, nil, nil
@@ -129,7 +129,7 @@ func (s *Elasticsearch) count(ctx context.Context, q Query, aggs object) (countA
 func (s *Elasticsearch) similar(ctx context.Context, q Query, present []string, word string) (string, error) {
 	fuzzy := func(edits any) object {
 		return object{"multi_match": object{
-			"query": word, "fields": []string{"title.exact", "content.exact"}, "fuzziness": edits, "prefix_length": 1, "fuzzy_rewrite": "constant_score",
+			"query": word, "fields": []string{"title.exact", "content.exact", "extract.exact"}, "fuzziness": edits, "prefix_length": 1, "fuzzy_rewrite": "constant_score",
 		}}
 	}
 	nearest := object{"dis_max": object{"queries": []any{
@@ -152,6 +152,7 @@ func (s *Elasticsearch) similar(ctx context.Context, q Query, present []string, 
 			"fields": object{
 				"title.exact":   object{"number_of_fragments": 0},
 				"content.exact": object{"number_of_fragments": 5, "fragment_size": 20, "boundary_scanner": "word"},
+				"extract.exact": object{"number_of_fragments": 5, "fragment_size": 20, "boundary_scanner": "word"},
 			},
 		},
 	}, &answer)

@@ -32,9 +32,9 @@ func esQuery(q Query) object {
 	var must, mustNot []any
 	for _, n := range q.Match.Needles() {
 		if n.Not {
-			mustNot = append(mustNot, esNeedle(n))
+			mustNot = append(mustNot, esNeedle(n, q.foreign))
 		} else {
-			must = append(must, esNeedle(n))
+			must = append(must, esNeedle(n, q.foreign))
 		}
 	}
 	if len(q.Match.NotTags) > 0 {
@@ -70,15 +70,16 @@ func esSort(q Query, after position) (order, values []any) {
 	}
 }
 
-// esNeedle looks for a word or phrase in title or content. The stemmed fields find, the exact ones lift what matches to the letter: the best field
-// counts, and without a larger weight an exact one, which has no word more often, would never be it.
-func esNeedle(n query.Needle) object {
-	match := object{"type": "phrase", "query": n.Text, "fields": []string{"title^3", "title.exact^4.5", "content", "content.exact^1.5"}, "zero_terms_query": "all"}
+// esNeedle looks for a word or phrase in title, content or the source's page. The stemmed fields find, the exact ones lift what matches to the letter: the best field
+// counts, and without a larger weight an exact one, which has no word more often, would never be it. In an index of a foreign language the stop words in a
+// phrase, which are English, count like any other word.
+func esNeedle(n query.Needle, foreign bool) object {
+	match := object{"type": "phrase", "query": n.Text, "fields": []string{"title^3", "title.exact^4.5", "content", "content.exact^1.5", "extract^0.5", "extract.exact^0.75"}, "zero_terms_query": "all"}
 	if n.Not {
 		match["zero_terms_query"] = "none"
 	}
 	switch {
-	case n.HasGaps():
+	case n.HasGaps() && !foreign:
 		// The index has the stop words, PostgreSQL's has not. The built-in analyzer leaves a gap for each of its own few stop words, and is
 		// otherwise the fields' own but for the folding of accents.
 		words := make([]string, len(n.Words))
@@ -87,7 +88,7 @@ func esNeedle(n query.Needle) object {
 				words[i] = "the"
 			}
 		}
-		match["query"], match["analyzer"], match["fields"] = strings.Join(words, " "), "english", []string{"title^3", "content"}
+		match["query"], match["analyzer"], match["fields"] = strings.Join(words, " "), "english", []string{"title^3", "content", "extract^0.5"}
 	case len(n.Words) == 1:
 		match["query"] = n.Words[0]
 	}

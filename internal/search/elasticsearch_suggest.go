@@ -32,6 +32,9 @@ func (s *Elasticsearch) Suggest(ctx context.Context, p Prefix) (Suggestions, err
 	if err == nil {
 		err = answer.partial()
 	}
+	if err == nil {
+		err = s.reliable(ctx, answer.index())
+	}
 	if err != nil {
 		return Suggestions{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -93,6 +94,7 @@ func find(ctx context.Context, queries *db.Queries, q Query, text string, f pgFi
 		return hits(rows, func(r db.SearchItemsByRankRow) Hit {
 			hit := hitOf(db.SearchItemsNewestRow{
 				ID: r.ID, CollectionID: r.CollectionID, Title: r.Title, Version: r.Version, UpdatedAt: r.UpdatedAt, Snippet: r.Snippet, Tags: r.Tags,
+				ExtractSnippet: r.ExtractSnippet,
 			})
 			hit.Score = r.Score
 			return hit
@@ -123,7 +125,15 @@ func hits[R any](rows []R, hit func(R) Hit) []Hit {
 
 func hitOf(r db.SearchItemsNewestRow) Hit {
 	return Hit{
-		ItemID: r.ID, CollectionID: r.CollectionID, Title: r.Title, Snippet: safeSnippet(r.Snippet), Tags: r.Tags,
-		UpdatedAt: r.UpdatedAt, Version: r.Version,
+		ItemID: r.ID, CollectionID: r.CollectionID, Title: r.Title, Snippet: safeSnippet(r.Snippet), ExtractSnippet: foundIn(r.ExtractSnippet),
+		Tags: r.Tags, UpdatedAt: r.UpdatedAt, Version: r.Version,
 	}
+}
+
+// foundIn is safeSnippet of a text in which something was found; without a mark it is only how the text begins.
+func foundIn(snippet string) string {
+	if !strings.Contains(snippet, markStart) {
+		return ""
+	}
+	return safeSnippet(snippet)
 }

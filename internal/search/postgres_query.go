@@ -80,8 +80,8 @@ func alternatives(n query.Needle, parsed ...string) string {
 		case len(n.Words) == 1 && !strings.Contains(text, "<"):
 			parts = append(parts, text)
 		default:
-			// A phrase is in the title or in the content: it does not go from the end of one to the start of the other.
-			parts = append(parts, "("+weighted(text, 'A')+")", "("+weighted(text, 'B')+")")
+			// A phrase is in the title, in the content or on the source's page: it does not go from the end of one to the start of the next.
+			parts = append(parts, "("+weighted(text, 'A')+")", "("+weighted(text, 'B')+")", "("+weighted(text, 'C')+")")
 		}
 	}
 	return strings.Join(parts, " | ")

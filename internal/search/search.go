@@ -67,6 +67,8 @@ type Query struct {
 	Correct bool
 	// AfterFresh makes the search see at least what Fresh saw: the same copy of the index answers.
 	AfterFresh bool
+	// foreign is set by a Searcher whose index is not of English words.
+	foreign bool
 }
 
 // Sort is an order of hits.
@@ -105,11 +107,13 @@ type Hit struct {
 	CollectionID uuid.UUID
 	Title        string
 	// Snippet is HTML: everything of the item is escaped, the only tag is <mark> around matches.
-	Snippet   string
-	Tags      []string
-	Score     float64
-	UpdatedAt time.Time
-	Version   int64
+	Snippet string
+	// ExtractSnippet is such HTML of what was found on the page at the item's source; empty when nothing was.
+	ExtractSnippet string
+	Tags           []string
+	Score          float64
+	UpdatedAt      time.Time
+	Version        int64
 }
 
 // TagCount is how many matches have a tag.

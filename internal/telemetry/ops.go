@@ -26,15 +26,23 @@ type Check func(ctx context.Context) error
 type Health struct {
 	checks   map[string]Check
 	draining atomic.Bool
+	drained  chan struct{} // closed by Drain
 }
 
 // NewHealth makes a Health over named checks. Liveness never depends on them: a restart does not mend somebody else's outage.
 func NewHealth(checks map[string]Check) *Health {
-	return &Health{checks: checks}
+	return &Health{checks: checks, drained: make(chan struct{})}
 }
 
 // Drain makes the role not ready, so that no new work is sent to it while it finishes what it has.
-func (h *Health) Drain() { h.draining.Store(true) }
+func (h *Health) Drain() {
+	if h.draining.CompareAndSwap(false, true) {
+		close(h.drained)
+	}
+}
+
+// Draining is closed by Drain: what would go on for long should end.
+func (h *Health) Draining() <-chan struct{} { return h.drained }
 
 // Live answers 200 as long as the process can answer at all.
 func (h *Health) Live(w http.ResponseWriter, _ *http.Request) {

@@ -4,6 +4,7 @@ package testenv
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 )
 
@@ -17,6 +18,12 @@ const (
 	Helm             = "HELM"         // the program
 	Schemathesis     = "SCHEMATHESIS" // the program
 	AtlasURL         = "ATLAS_URL"
+	Instance         = "DEVENV_INSTANCE" // the environment's name, for what devenv can do to it
+	// A listener of the same Kafka that takes nobody without a client certificate and SASL, another one for pods, and the folder with ca.pem, client.pem and
+	// client.key. They are not set where Kafka was given.
+	SecuredBrokers      = "SECURED_KAFKA_BROKERS"
+	SecuredNodeBrokers  = "SECURED_KAFKA_NODE_BROKERS"
+	SecuredCertificates = "SECURED_KAFKA_CERTIFICATES"
 )
 
 // Require returns the variable's value. When it is not set the test is skipped with -short, and fails otherwise: a missing server must never
@@ -33,4 +40,20 @@ func Require(t testing.TB, variable string) string {
 		t.Fatalf("%s is not set: run `make test`, or `eval \"$(bin/devenv env --instance test)\"` after `bin/devenv up --instance test stack`", variable)
 	}
 	return ""
+}
+
+// Tools returns the folder of one of the tools' modules in hack/tools, from any package's folder of the checkout.
+func Tools(module string) (string, error) {
+	root, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		folder := filepath.Join(root, "hack", "tools", module)
+		_, err := os.Stat(filepath.Join(folder, "go.mod"))
+		if err == nil || filepath.Dir(root) == root {
+			return folder, err
+		}
+		root = filepath.Dir(root)
+	}
 }

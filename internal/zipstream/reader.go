@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 	"strings"
 )
 
@@ -17,6 +18,7 @@ type Reader struct {
 	archive   io.ReaderAt
 	size      int64
 	base      int64 // of every offset: archives may have something before them
+	files     uint64
 	left      uint64
 	directory *bufio.Reader
 	inflater  io.ReadCloser
@@ -52,10 +54,13 @@ func NewReader(archive io.ReaderAt, size int64) (*Reader, error) {
 	if length > uint64(at) || start > uint64(at)-length || files > length/directoryLength { //nolint:gosec // a position is never negative
 		return nil, ErrFormat
 	}
-	r := &Reader{archive: archive, size: size, base: at - int64(length) - int64(start), left: files} //nolint:gosec // bounded above
-	r.directory = bufio.NewReader(io.NewSectionReader(archive, at-int64(length), int64(length)))     //nolint:gosec // bounded above
+	r := &Reader{archive: archive, size: size, base: at - int64(length) - int64(start), files: files, left: files} //nolint:gosec // bounded above
+	r.directory = bufio.NewReader(io.NewSectionReader(archive, at-int64(length), int64(length)))                   //nolint:gosec // bounded above
 	return r, nil
 }
+
+// Files is how many entries the archive says it has; old tools count to 65,535 and begin again.
+func (r *Reader) Files() int64 { return int64(min(r.files, math.MaxInt64)) }
 
 // findEnd returns the record at the end of the archive, which a comment may follow, and where it is.
 func findEnd(archive io.ReaderAt, size int64) ([]byte, int64, error) {

@@ -27,6 +27,8 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/objects"
+	"github.com/atlas-platform/atlas/internal/objects/objectstest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 	"github.com/atlas-platform/atlas/internal/search"
 	"github.com/atlas-platform/atlas/internal/telemetry"
@@ -48,6 +50,7 @@ type testBundle struct {
 	issuer   *token.Issuer
 	registry *prometheus.Registry
 	health   *telemetry.Health
+	objects  objects.Store
 	nudges   atomic.Int64
 }
 
@@ -84,12 +87,12 @@ func setupDeps(t *testing.T, pool *pgxpool.Pool, searcher api.Searcher, change f
 	deps := api.Deps{
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})), Pool: b.pool,
 		Searcher: searcher, Registry: b.registry, Health: b.health, SigningKey: key,
-		Nudge: func() { b.nudges.Add(1) },
+		Nudge: func() { b.nudges.Add(1) }, Objects: objectstest.Open(t, objectstest.Folder(t)),
 	}
 	if change != nil {
 		change(&deps)
 	}
-	b.key = deps.SigningKey
+	b.key, b.objects = deps.SigningKey, deps.Objects
 	b.issuer = token.NewIssuer(b.key, cfg.Issuer, cfg.Audience, cfg.AccessTokenTTL, nil)
 	handler, err := api.NewHandler(cfg, deps)
 	require.NoError(t, err)
@@ -160,6 +163,8 @@ var specification = sync.OnceValues(func() (routers.Router, error) {
 		return nil, err
 	}
 	openapi3filter.RegisterBodyDecoder("application/x-ndjson", openapi3filter.FileBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("application/zip", openapi3filter.FileBodyDecoder)
+	openapi3filter.RegisterBodyDecoder("text/event-stream", openapi3filter.FileBodyDecoder)
 	document.Servers = nil // the router takes the slash of "/" away from every path
 	return legacy.NewRouter(document)
 })
@@ -264,7 +269,7 @@ func (b *testBundle) admin(name string) *account {
 
 func (b *testBundle) operator() *account {
 	b.t.Helper()
-	access, err := b.issuer.MintService(token.OperatorSubject, time.Minute)
+	access, err := b.issuer.MintService(token.OperatorSubject, time.Hour)
 	require.NoError(b.t, err)
 	return &account{token: access}
 }

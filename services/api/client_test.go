@@ -45,18 +45,18 @@ func TestGeneratedClient(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list.JSON200.Items, 1)
 	key := "k"
-	job, err := c.CreateJobWithResponse(ctx, &client.CreateJobParams{IdempotencyKey: &key}, client.JobCreate{
-		Type: client.Reindex, Parameters: client.ReindexParameters{CollectionID: collection.JSON201.ID},
-	})
+	reindex, err := client.NewJob("reindex", client.ReindexParameters{CollectionID: &collection.JSON201.ID})
+	require.NoError(t, err)
+	job, err := c.CreateJobWithResponse(ctx, &client.CreateJobParams{IdempotencyKey: &key}, reindex)
 	require.NoError(t, err)
 	require.NoError(t, client.Check(job.HTTPResponse, job.Body))
-	job2, err := c.GetJobWithResponse(ctx, job.JSON202.ID)
+	job2, err := c.GetJobWithResponse(ctx, job.JSON202.ID, nil)
 	require.NoError(t, err)
 	require.Equal(t, client.Queued, job2.JSON200.State)
 	require.Nil(t, job2.JSON200.Error)
 	require.Nil(t, job2.JSON200.StartedAt)
 
-	missing, err := c.GetJobWithResponse(ctx, uuid.New())
+	missing, err := c.GetJobWithResponse(ctx, uuid.New(), nil)
 	require.NoError(t, err)
 	var failure *client.Error
 	require.ErrorAs(t, client.Check(missing.HTTPResponse, missing.Body), &failure)

@@ -2,19 +2,16 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/jobs"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/tasks"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
-
-// jobPurge is the type of the job that follows the deletion of a collection. Nobody can ask for one.
-const jobPurge = "purge"
 
 const noCollection = "there is no such collection, or you are not a member of it"
 
@@ -135,12 +132,15 @@ func (s *server) updateCollectionIn(ctx context.Context, q *db.Queries, id uuid.
 	if patch.Description != nil && *patch.Description != row.Description {
 		row.Description, changed = *patch.Description, append(changed, "description")
 	}
+	if patch.Enrich != nil && *patch.Enrich != row.Enrich {
+		row.Enrich, changed = *patch.Enrich, append(changed, "enrich")
+	}
 	if len(changed) == 0 {
 		return nil
 	}
 	row.UpdatedAt = s.now()
 	row.Version, err = q.UpdateCollection(ctx, db.UpdateCollectionParams{
-		ID: row.ID, Name: row.Name, Description: row.Description, UpdatedAt: row.UpdatedAt,
+		ID: row.ID, Name: row.Name, Description: row.Description, Enrich: row.Enrich, UpdatedAt: row.UpdatedAt,
 	})
 	if err != nil {
 		return fmt.Errorf("update the collection: %w", err)
@@ -169,25 +169,23 @@ func (s *server) DeleteCollection(ctx context.Context, request gen.DeleteCollect
 		if err != nil {
 			return err
 		}
-		return queuePurge(ctx, q, row.ID, at)
+		return queuePurge(ctx, q, row.ID)
 	})
 	if err != nil {
 		return nil, err
 	}
+	s.wake()
 	return gen.DeleteCollection204Response{}, nil
 }
 
-func queuePurge(ctx context.Context, q *db.Queries, collection uuid.UUID, at time.Time) error {
-	id, err := newID()
-	if err != nil {
-		return err
+// queuePurge ends what goes on in a deleted collection and has its items deleted.
+func queuePurge(ctx context.Context, q *db.Queries, collection uuid.UUID) error {
+	if err := q.EraseJobSchedulesOf(ctx, collection); err != nil {
+		return fmt.Errorf("delete the collection's schedules: %w", err)
 	}
-	parameters, err := json.Marshal(gen.JobParameters{CollectionID: &collection})
-	if err != nil {
-		return fmt.Errorf("encode the job's parameters: %w", err)
-	}
-	_, err = createJob(ctx, q, db.CreateJobParams{
-		ID: id, Type: jobPurge, Parameters: parameters, CollectionID: &collection, CreatedBy: caller(ctx).actor(), CreatedAt: at,
+	actor := caller(ctx).actor()
+	_, _, err := jobs.Enqueue(ctx, q, jobs.NewJob{
+		Type: tasks.TypePurge, Parameters: tasks.PurgeParameters{CollectionID: collection}, CollectionID: &collection, CreatedBy: actor, Actor: actor,
 	})
 	return err
 }
@@ -244,7 +242,7 @@ func lockCollectionIf(ctx context.Context, q *db.Queries, id uuid.UUID, match *s
 
 func collectionBody(row db.GetCountedCollectionRow) gen.Collection {
 	return gen.Collection{
-		ID: row.ID, Name: row.Name, Description: row.Description, Version: row.Version, MyRole: gen.Role(row.Role), ItemCount: row.Items,
+		ID: row.ID, Name: row.Name, Description: row.Description, Enrich: row.Enrich, Version: row.Version, MyRole: gen.Role(row.Role), ItemCount: row.Items,
 		MemberCount: row.Members, CreatedBy: row.CreatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
 	}
 }

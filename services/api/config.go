@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/objects"
 	"github.com/atlas-platform/atlas/internal/search"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 	"github.com/atlas-platform/atlas/internal/token"
@@ -119,6 +120,10 @@ type Deps struct {
 	Health *telemetry.Health
 	// Nudge, when set, is called after each commit, so that the relay need not wait for its next poll. It must not block.
 	Nudge func()
+	// WakeWorkers, when set, is called after each commit that concerns the workers, so that they need not wait for their next poll. It must not block.
+	WakeWorkers func()
+	// Objects is where the files of import and export jobs are; nil when there is no object store.
+	Objects objects.Store
 	// ShutdownTimeout bounds the drain; zero means 20 s.
 	ShutdownTimeout time.Duration
 	// Listener, when set, is served instead of Config.ListenAddr. It is closed when Run returns.

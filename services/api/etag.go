@@ -27,7 +27,11 @@ func ifMatch(header *string, version int64) bool {
 // ifNoneMatch reports whether an If-None-Match header (RFC 9110, 13.1.2) says that the caller has this version. It compares weakly: caches may
 // have weakened the tag.
 func ifNoneMatch(header *string, version int64) bool {
-	return header != nil && anyTag(*header, func(tag string) bool { return versionOf(strings.TrimPrefix(tag, "W/")) == etag(version) })
+	return header != nil && matchesTag(*header, etag(version))
+}
+
+func matchesTag(header, wanted string) bool {
+	return anyTag(header, func(tag string) bool { return versionOf(strings.TrimPrefix(tag, "W/")) == wanted })
 }
 
 // anyTag walks a list of tags. Versions have no commas, so splitting at them can't make a tag match that is not there.

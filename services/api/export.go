@@ -13,16 +13,9 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/portable"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/transfer"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
-
-// itemWriter is one of the forms of an export.
-type itemWriter interface {
-	Write(item portable.Item) error
-	Close() error
-	// Discard frees what the writer holds, complete or not.
-	Discard()
-}
 
 // exportAnswer streams an export.
 type exportAnswer func(w http.ResponseWriter) error
@@ -35,7 +28,7 @@ func (a exportAnswer) VisitExportMarkdownResponse(w http.ResponseWriter) error {
 
 // ExportNDJSON implements gen.StrictServerInterface.
 func (s *server) ExportNDJSON(ctx context.Context, request gen.ExportNDJSONRequestObject) (gen.ExportNDJSONResponseObject, error) {
-	answer, err := s.export(ctx, request.ID, ".ndjson", "application/x-ndjson", func(out io.Writer) itemWriter { return portable.NewNDJSONWriter(out) })
+	answer, err := s.export(ctx, request.ID, ".ndjson", "application/x-ndjson", func(out io.Writer) transfer.Writer { return portable.NewNDJSONWriter(out) })
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +37,7 @@ func (s *server) ExportNDJSON(ctx context.Context, request gen.ExportNDJSONReque
 
 // ExportMarkdown implements gen.StrictServerInterface.
 func (s *server) ExportMarkdown(ctx context.Context, request gen.ExportMarkdownRequestObject) (gen.ExportMarkdownResponseObject, error) {
-	answer, err := s.export(ctx, request.ID, ".zip", "application/zip", func(out io.Writer) itemWriter { return portable.NewMarkdownWriter(out) })
+	answer, err := s.export(ctx, request.ID, ".zip", "application/zip", func(out io.Writer) transfer.Writer { return portable.NewMarkdownWriter(out) })
 	if err != nil {
 		return nil, err
 	}
@@ -53,19 +46,19 @@ func (s *server) ExportMarkdown(ctx context.Context, request gen.ExportMarkdownR
 
 // export checks the rights and reads the first items, so that what goes wrong until then is answered with a problem.
 func (s *server) export(
-	ctx context.Context, collection uuid.UUID, extension, mediaType string, form func(io.Writer) itemWriter,
+	ctx context.Context, collection uuid.UUID, extension, mediaType string, form func(io.Writer) transfer.Writer,
 ) (exportAnswer, error) {
 	row, err := s.portableCollection(ctx, s.queries, collection)
 	if err != nil {
 		return nil, err
 	}
-	x := &exporter{server: s, collection: collection, user: caller(ctx).id()}
-	if isHead(ctx) {
-		x.ended = true
-	}
-	first, err := x.next(ctx)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+	user := caller(ctx).id()
+	x := &exporter{server: s, items: transfer.Exporter{Queries: s.queries, Collection: collection, User: &user}}
+	var first []portable.Item
+	if !isHead(ctx) {
+		if first, err = x.next(ctx); err != nil && !errors.Is(err, io.EOF) {
+			return nil, err
+		}
 	}
 	return func(w http.ResponseWriter) error {
 		w.Header().Set("Content-Type", mediaType)
@@ -91,17 +84,14 @@ func (s *server) portableCollection(ctx context.Context, q *db.Queries, id uuid.
 	return row, nil
 }
 
-// exporter reads a collection by keyset on the id, a batch at a time, without a transaction.
+// exporter reads a collection for a caller.
 type exporter struct {
-	server           *server
-	collection, user uuid.UUID
-	after            uuid.UUID
-	sizes            []db.ExportSizesRow
-	ended            bool
+	server *server
+	items  transfer.Exporter
 }
 
 // send streams everything. When it can't, it breaks the connection off, so that nobody takes a part for the whole.
-func (x *exporter) send(ctx context.Context, w http.ResponseWriter, form func(io.Writer) itemWriter, batch []db.ExportItemsRow) {
+func (x *exporter) send(ctx context.Context, w http.ResponseWriter, form func(io.Writer) transfer.Writer, batch []portable.Item) {
 	p := newPace(w)
 	p.whole = true
 	p.extend()
@@ -121,13 +111,9 @@ func (x *exporter) send(ctx context.Context, w http.ResponseWriter, form func(io
 	panic(http.ErrAbortHandler)
 }
 
-func (x *exporter) stream(ctx context.Context, writer itemWriter, out *bufio.Writer, p *pace, batch []db.ExportItemsRow) (err error) {
+func (x *exporter) stream(ctx context.Context, writer transfer.Writer, out *bufio.Writer, p *pace, batch []portable.Item) (err error) {
 	for err == nil {
-		for _, row := range batch {
-			item, err := portableItem(row)
-			if err != nil {
-				return err
-			}
+		for _, item := range batch {
 			if err := writer.Write(item); err != nil {
 				return fmt.Errorf("write an item: %w", err)
 			}
@@ -160,56 +146,17 @@ func flush(out *bufio.Writer, p *pace) error {
 
 // next returns the next items, or io.EOF. The caller and the rights are checked with each batch, and once more at the end: a collection that has just been deleted must not
 // look like one that ends here.
-func (x *exporter) next(ctx context.Context) ([]db.ExportItemsRow, error) {
+func (x *exporter) next(ctx context.Context) ([]portable.Item, error) {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	if err := stillCounts(ctx, x.server.queries); err != nil {
 		return nil, err
 	}
-	if len(x.sizes) == 0 && !x.ended {
-		var err error
-		if x.sizes, err = x.server.queries.ExportSizes(ctx, x.collection, x.after, transferBatch); err != nil {
-			return nil, fmt.Errorf("list the items to export: %w", err)
-		}
-		x.ended = len(x.sizes) < transferBatch
-	}
-	if len(x.sizes) == 0 {
-		if _, err := x.server.portableCollection(ctx, x.server.queries, x.collection); err != nil {
-			return nil, err
-		}
-		return nil, io.EOF
-	}
-	ids := x.chunk()
-	rows, err := x.server.queries.ExportItems(ctx, x.user, ids, x.collection)
-	if err != nil {
-		return nil, fmt.Errorf("read the items to export: %w", err)
-	}
-	if len(rows) < len(ids) { // deleted meanwhile, or the caller is no member any more
-		if _, err := x.server.portableCollection(ctx, x.server.queries, x.collection); err != nil {
+	items, fewer, err := x.items.Next(ctx)
+	if fewer || errors.Is(err, io.EOF) {
+		if _, err := x.server.portableCollection(ctx, x.server.queries, x.items.Collection); err != nil {
 			return nil, err
 		}
 	}
-	return rows, nil
-}
-
-// chunk takes the next ids: of no more than transferBytes of contents, unless a single item has more.
-func (x *exporter) chunk() []uuid.UUID {
-	var ids []uuid.UUID
-	total := 0
-	for len(x.sizes) > 0 {
-		next := x.sizes[0]
-		if total += int(next.Bytes); len(ids) > 0 && total > transferBytes {
-			break
-		}
-		ids, x.sizes, x.after = append(ids, next.ID), x.sizes[1:], next.ID
-	}
-	return ids
-}
-
-func portableItem(row db.ExportItemsRow) (portable.Item, error) {
-	metadata, err := portable.UnmarshalMetadata(row.Metadata)
-	return portable.Item{
-		ID: row.ID, Title: row.Title, Content: row.Content, SourceURL: row.SourceUrl, Tags: row.Tags, Metadata: metadata,
-		CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
-	}, err
+	return items, err
 }

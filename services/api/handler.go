@@ -13,16 +13,18 @@ import (
 	"sync"
 	"time"
 
-	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/atlas-platform/atlas/internal/bounded"
 	"github.com/atlas-platform/atlas/internal/cursor"
+	"github.com/atlas-platform/atlas/internal/jobs"
+	"github.com/atlas-platform/atlas/internal/objects"
 	"github.com/atlas-platform/atlas/internal/password"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/tasks"
 	"github.com/atlas-platform/atlas/internal/token"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
@@ -45,6 +47,7 @@ type server struct {
 	cors     corsPolicy
 	personal *bounded.Map[[sha256.Size]byte, personalToken]
 	nudge    func()
+	wake     func() // the workers
 	clock    func() time.Time
 	// refreshTTL is how long a session lasts without being refreshed.
 	refreshTTL time.Duration
@@ -52,12 +55,17 @@ type server struct {
 	trashRetention time.Duration
 	closed         bool // to new accounts
 	// searchWait is how long wait_for waits at most, and waits are those who do.
-	searchWait time.Duration
-	waits      waits
-	// portableItem is the schema that imported items are checked against.
-	portableItem *openapi3.Schema
-	transfers    *slots
-	largeBodies  *slots
+	searchWait  time.Duration
+	waits       rounds[waitQuestion, awaited]
+	transfers   *slots
+	largeBodies *slots
+	objects     objects.Store
+	// kinds are those of jobs.
+	kinds []jobs.Kind
+	// watches are those who watch jobs, watchers how many, and draining is closed when they have to go.
+	watches  rounds[watchQuestion, watched]
+	watchers *slots
+	draining <-chan struct{}
 }
 
 var _ gen.StrictServerInterface = (*server)(nil)
@@ -75,7 +83,6 @@ func NewHandler(cfg Config, deps Deps) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.portableItem = spec.portableItem
 	observe, err := newObserver(deps.Logger, deps.Registry)
 	if err != nil {
 		return nil, err
@@ -148,6 +155,7 @@ func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*serve
 	s := &server{
 		logger:    deps.Logger,
 		pool:      deps.Pool,
+		objects:   deps.Objects,
 		queries:   db.New(deps.Pool),
 		searcher:  deps.Searcher,
 		transfers: newSlots(maxTransfers, maxOwnTransfers), largeBodies: newSlots(maxLargeBodies, maxOwnLargeBodies),
@@ -160,14 +168,18 @@ func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*serve
 		cors:     newCORSPolicy(cfg.CORSOrigins),
 		personal: bounded.New[[sha256.Size]byte](maxKnownTokens, func(personalToken) int64 { return 0 }),
 		nudge:    deps.Nudge,
+		wake:     deps.WakeWorkers,
 		clock:    deps.Clock,
 
 		refreshTTL:     cfg.RefreshTTL,
 		trashRetention: cfg.Trash.Retention,
 		closed:         cfg.Registration == registrationClosed,
 		searchWait:     deps.SearchWait,
+
+		kinds: tasks.Kinds(), watchers: newSlots(maxWatchers, maxOwnWatchers), draining: deps.Health.Draining(),
 	}
 	s.waits.look = s.look
+	s.watches.look, s.watches.gather = s.lookAtJobs, watchGather
 	if s.searchWait == 0 {
 		s.searchWait = defaultSearchWait
 	}
@@ -176,6 +188,9 @@ func newServerWithKeys(cfg Config, deps Deps, keys []ed25519.PrivateKey) (*serve
 	}
 	if s.nudge == nil {
 		s.nudge = func() {}
+	}
+	if s.wake == nil {
+		s.wake = func() {}
 	}
 	return s, nil
 }
@@ -201,8 +216,11 @@ func (s *server) writeTx(ctx context.Context, work func(tx pgx.Tx, q *db.Queries
 // deadline bounds the work of one request.
 func deadline(c *gin.Context) {
 	timeout := requestTimeout
-	if isTransfer(c) {
+	switch {
+	case isTransfer(c):
 		timeout = transferTimeout
+	case isWatch(c):
+		timeout = watchTimeout
 	}
 	ctx, cancel := context.WithTimeout(c.Request.Context(), timeout)
 	defer cancel()

@@ -183,7 +183,7 @@ func TestKeyOfWorkThatCrashed(t *testing.T) {
 	go func() { done <- b.call(ada, "POST", "/v1/items", newItem(c, "one"), key("k")) }()
 	require.Eventually(t, func() bool {
 		return b.number("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") == 1
-	}, 20*time.Second, 5*time.Millisecond, "the request waits for the one that uses the key")
+	}, time.Minute, 5*time.Millisecond, "the request waits for the one that uses the key")
 	require.NoError(t, tx.Rollback(t.Context()))
 	a := <-done
 	require.Equal(t, http.StatusCreated, a.status, string(a.raw))

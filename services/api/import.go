@@ -1,19 +1,22 @@
 package api
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"time"
+	"strings"
 
 	"github.com/gin-gonic/gin"
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/portable"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/internal/transfer"
 	"github.com/atlas-platform/atlas/internal/zipstream"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
@@ -25,6 +28,8 @@ const (
 	// maxImportErrors is how many errors are told; the others are counted. maxImportText is how long a part of one may be.
 	maxImportErrors = 1000
 	maxImportText   = 300
+	// zipBegin is what a zip archive begins with.
+	zipBegin = "PK\x03\x04"
 )
 
 // ImportNDJSON implements gen.StrictServerInterface.
@@ -33,7 +38,12 @@ func (s *server) ImportNDJSON(ctx context.Context, request gen.ImportNDJSONReque
 	if err != nil {
 		return nil, err
 	}
-	if err := x.run(ctx, portable.NewNDJSONReader(body)); err != nil {
+	lines := bufio.NewReader(body)
+	// What can't be read is told of by whoever reads on. No line of JSON begins like this.
+	if begin, _ := lines.Peek(len(zipBegin)); string(begin) == zipBegin {
+		return nil, badRequest("the body is a zip archive: send it with Content-Type: application/zip")
+	}
+	if err := x.run(ctx, portable.NewNDJSONReader(lines)); err != nil {
 		return nil, err
 	}
 	return gen.ImportNDJSON200JSONResponse(x.result), nil
@@ -66,8 +76,8 @@ type importer struct {
 	collection uuid.UUID
 	pace       *pace
 	result     gen.ImportResult
-	batch      []importedItem
-	bytes      int
+	batch      transfer.Collector
+	full       bool // the batch is to be written
 }
 
 // startImport checks the rights before the body is read.
@@ -129,7 +139,7 @@ func (x *importer) run(ctx context.Context, reader portable.Reader) error {
 			return x.interrupted(err)
 		}
 		x.take(record)
-		if len(x.batch) >= transferBatch || x.bytes >= transferBytes {
+		if x.full {
 			if err := x.commit(ctx); err != nil {
 				return x.interrupted(err)
 			}
@@ -145,17 +155,16 @@ func (x *importer) take(record portable.Record) {
 		return
 	}
 	wrong := record.Wrong
-	var item importedItem
+	var item transfer.Item
 	if len(wrong) == 0 {
-		item, wrong = x.check(record.Item)
+		item, wrong = transfer.Check(record.Item, transfer.Latest(x.now()))
 	}
 	if len(wrong) > 0 {
 		x.result.Failed++
 		x.report(record.Source, wrong)
 		return
 	}
-	x.batch = append(x.batch, item)
-	x.bytes += len(item.Content) + len(item.metadata)
+	x.full = x.batch.Add(item)
 }
 
 func (x *importer) report(source string, wrong []portable.FieldError) {
@@ -177,20 +186,14 @@ func (x *importer) interrupted(err error) error {
 	if err == nil {
 		return nil
 	}
-	var p *problem
-	var exceeded *http.MaxBytesError
+	p := x.pace.problem(err)
 	switch {
-	case errors.As(err, &exceeded):
-		p = tooLarge(exceeded.Limit)
+	case p != nil:
 	case errors.Is(err, portable.ErrTooManyFiles), errors.Is(err, portable.ErrUnpacked):
 		p = tooLarge(0)
 		p.detail = err.Error()
 	case errors.Is(err, zipstream.ErrFormat):
 		p = badRequest("the body is not a zip archive, or a damaged one")
-	case errors.Is(x.pace.err, os.ErrDeadlineExceeded):
-		p = tooSlow()
-	case x.pace.err != nil && !errors.Is(x.pace.err, io.EOF):
-		p = badRequest("the body could not be read to its end")
 	case errors.As(err, &p):
 	default:
 		p, _ = toProblem(err)
@@ -208,7 +211,8 @@ func (x *importer) interrupted(err error) error {
 
 // commit writes the batch and lets go of it.
 func (x *importer) commit(ctx context.Context) error {
-	if len(x.batch) == 0 {
+	x.full = false
+	if len(x.batch.Items) == 0 {
 		return nil
 	}
 	x.pace.extend()
@@ -218,11 +222,46 @@ func (x *importer) commit(ctx context.Context) error {
 		return err
 	}
 	x.result.Created += int64(created)
-	x.result.Existing += int64(len(x.batch) - created)
-	clear(x.batch)
-	x.batch, x.bytes = x.batch[:0], 0
+	x.result.Existing += int64(len(x.batch.Items) - created)
+	x.batch.Reset()
 	return nil
 }
 
-// recent is the newest time that an item can have: clocks differ a little.
-func (x *importer) recent() time.Time { return x.now().Add(time.Minute) }
+// write stores the batch in one transaction and returns how many items are new.
+func (x *importer) write(ctx context.Context) (int, error) {
+	ctx, cancel := within(ctx)
+	defer cancel()
+	return retried(ctx, func() (created int, err error) {
+		err = x.server.write(ctx, func(q *db.Queries) error {
+			created, err = x.writeIn(ctx, q)
+			return err
+		})
+		return created, err
+	})
+}
+
+func (x *importer) writeIn(ctx context.Context, q *db.Queries) (int, error) {
+	if err := q.LockCollectionForImport(ctx, x.collection); err != nil {
+		return 0, fmt.Errorf("lock the collection: %w", err)
+	}
+	if err := stillCounts(ctx, q); err != nil {
+		return 0, err
+	}
+	if err := x.mayImport(ctx, q, x.collection); err != nil {
+		return 0, err
+	}
+	p := caller(ctx)
+	items := transfer.Importer{Collection: x.collection, Author: p.id(), Actor: p.actor()}
+	if t := telemetry.TraceFrom(ctx); t.ID != "" {
+		items.Trace = &t.ID
+	}
+	return items.Write(ctx, q, x.batch.Items, x.now())
+}
+
+// abridge keeps what a report quotes short.
+func abridge(text string) string {
+	if len(text) <= maxImportText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxImportText], "") + "…"
+}

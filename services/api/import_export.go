@@ -2,10 +2,13 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,9 +23,6 @@ const (
 	// transferPause is how long one may take for the next transferStep bytes, or for one batch. Who is slower is cut off.
 	transferPause = 30 * time.Second
 	transferStep  = 64 << 10
-	// transferBatch and transferBytes are how many items, and how many bytes of their contents, are in memory at once.
-	transferBatch = 200
-	transferBytes = 4 << 20
 
 	// maxTransfers is how many imports and exports one API does at the same time, and maxOwnTransfers how many of them for one user. Each takes
 	// some 20 MiB of memory, and an import of a zip as much disk as it is large.
@@ -32,7 +32,7 @@ const (
 
 // isTransfer tells the requests that may take long.
 func isTransfer(c *gin.Context) bool {
-	return strings.HasSuffix(c.FullPath(), "/items.ndjson") || strings.HasSuffix(c.FullPath(), "/items.zip")
+	return slices.ContainsFunc([]string{"/items.ndjson", "/items.zip", "/files", "/file"}, func(end string) bool { return strings.HasSuffix(c.FullPath(), end) })
 }
 
 // limitTransfers keeps imports and exports from taking all memory, whoever asks for them.
@@ -83,6 +83,20 @@ func (p *pace) step(n int) {
 	if p.moved += n; p.moved >= transferStep {
 		p.extend()
 	}
+}
+
+// problem is the answer to a body that could not be read; nil when that is not what went wrong.
+func (p *pace) problem(err error) *problem {
+	var exceeded *http.MaxBytesError
+	switch {
+	case errors.As(err, &exceeded):
+		return tooLarge(exceeded.Limit)
+	case errors.Is(p.err, os.ErrDeadlineExceeded):
+		return tooSlow()
+	case p.err != nil && !errors.Is(p.err, io.EOF):
+		return badRequest("the body could not be read to its end")
+	}
+	return nil
 }
 
 // pacedReader is a request's body.

@@ -132,6 +132,9 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 	for i := range 101 {
 		many = strings.Replace(many, `"a0"`, fmt.Sprintf(`"b%d"`, i), 1)
 	}
+	enrich := func(parameters string) string {
+		return `{"type":"enrich","parameters":{"collection_id":"` + c + `",` + parameters + `}}`
+	}
 	for _, tt := range []struct{ method, path, body, detail string }{
 		{"PATCH", item, `{}`, "the body must have at least 1 field"},
 		{"PATCH", item, `[]`, "the body must be an object"},
@@ -149,7 +152,10 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		{"PATCH", item, `{"name":"x"}`, "/name is not a field of this request"},
 		{"POST", "/v1/items/bulk", `{"operations":[]}`, "/operations must have at least 1 element"},
 		{"POST", "/v1/items/bulk", `{"operations":[{"op":"delete","id":"x"}],"atomic":1}`, "/atomic must be true or false; /operations/0/id must be a UUID"},
-		{"POST", "/v1/jobs", `{"type":"purge","parameters":{}}`, "/parameters/collection_id is required; /type must be reindex"},
+		{"POST", "/v1/jobs", enrich(`"item_ids":[]`), "/parameters/item_ids must have at least 1 element"},
+		{"POST", "/v1/jobs", enrich(`"pending":true,"refresh":true`), "/parameters must not have pending together with item_ids or refresh, which would have no effect"},
+		{"POST", "/v1/jobs", enrich(`"pending":true,"item_ids":["` + c + `"]`), "/parameters must not have pending together with item_ids or refresh, which would have no effect"},
+		{"POST", "/v1/jobs", `{"type":"purge","parameters":{}}`, "/type must be one of audit_verify, consistency_check, enrich, export, import, reindex"},
 		{"POST", "/v1/collections/" + c + "/members", `{"email":"a@b","role":"king"}`, "/role must be one of owner, editor, viewer"},
 		{"GET", "/v1/items?limit=0", "", "limit must be at least 1"},
 		{"GET", "/v1/items?limit=101", "", "limit must be at most 100"},
@@ -169,6 +175,9 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 			a := b.call(ada, tt.method, tt.path, body)
 			require.Equal(t, tt.detail, a.body["detail"], string(a.raw))
 		})
+	}
+	for _, taken := range []string{`"pending":false,"refresh":true`, `"pending":true,"refresh":false`, `"pending":true`, `"item_ids":["` + c + `"],"refresh":true`} {
+		b.call(ada, "POST", "/v1/jobs", enrich(taken)).is(202)
 	}
 }
 

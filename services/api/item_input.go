@@ -3,11 +3,11 @@ package api
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/atlas-platform/atlas/internal/metadata"
 	"github.com/atlas-platform/atlas/internal/sourceurl"
+	"github.com/atlas-platform/atlas/internal/transfer"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
@@ -36,6 +36,14 @@ func checkItem(content, sourceURL *string, tags *[]string) (source *string, wron
 	return source, wrong
 }
 
+// checkTitle refuses an item that nobody could tell from others: a title may be empty where a source's page can give one.
+func checkTitle(title string, source *string) []gen.FieldError {
+	if strings.TrimSpace(title) == "" && source == nil {
+		return []gen.FieldError{pointed("/title", "must not be blank")}
+	}
+	return nil
+}
+
 // metadataError says where in a request's metadata the mistake is.
 func metadataError(err error) []gen.FieldError {
 	var wrong *metadata.Error
@@ -62,15 +70,5 @@ func wantedTags(tags *[]string) []string {
 	if tags == nil {
 		return []string{}
 	}
-	return normalTags(*tags)
-}
-
-// normalTags trims tags and drops duplicates. They are sorted as the database sorts them for an answer.
-func normalTags(tags []string) []string {
-	out := make([]string, len(tags))
-	for i, tag := range tags {
-		out[i] = strings.TrimSpace(tag)
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return transfer.NormalTags(*tags)
 }

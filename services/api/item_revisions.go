@@ -119,7 +119,7 @@ func revisionEdit(version int64) edit {
 				return nil, unprocessable(wrong...)
 			}
 			if !equal(source, row.SourceUrl) {
-				row.SourceUrl, changed = source, append(changed, "source_url")
+				row.SourceUrl, row.Extract, changed = source, nil, append(changed, "source_url")
 			}
 		}
 		if !slices.Equal(then.Tags, row.Tags) {

@@ -181,7 +181,7 @@ func (b *testBundle) waiting(sessions int) {
 		err := b.pool.QueryRow(b.t.Context(),
 			"SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").Scan(&waiting)
 		return err == nil && waiting == sessions
-	}, 10*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 }
 
 // count is how many events of a type were written.

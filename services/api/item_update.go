@@ -12,6 +12,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/metadata"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/transfer"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
@@ -142,9 +143,13 @@ func applyPatch(row *db.GetItemRow, patch *gen.ItemPatch, source *string) ([]str
 	}
 	if patch.SourceURL.IsSpecified() && !equal(source, row.SourceUrl) {
 		row.SourceUrl, changed = source, append(changed, "source_url")
+		if wrong := checkTitle(row.Title, row.SourceUrl); len(wrong) > 0 {
+			return nil, unprocessable(wrong...)
+		}
+		row.Extract = nil // it was the former source's
 	}
 	if patch.Tags != nil {
-		if tags := normalTags(*patch.Tags); !slices.Equal(tags, row.Tags) {
+		if tags := transfer.NormalTags(*patch.Tags); !slices.Equal(tags, row.Tags) {
 			row.Tags, changed = tags, append(changed, "tags")
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/uuid"
 
@@ -103,6 +104,7 @@ func (s *server) createItemIn(ctx context.Context, q *db.Queries, input *gen.Ite
 // newItem is what the input asks for, checked.
 func (s *server) newItem(ctx context.Context, input *gen.ItemCreate) (db.GetItemRow, error) {
 	source, wrong := checkItem(&input.Content, input.SourceURL, input.Tags)
+	wrong = append(wrong, checkTitle(input.Title, input.SourceURL)...)
 	var object metadata.Object
 	if input.Metadata != nil {
 		var err error
@@ -118,9 +120,17 @@ func (s *server) newItem(ctx context.Context, input *gen.ItemCreate) (db.GetItem
 	}
 	user, at := caller(ctx).id(), s.now()
 	return db.GetItemRow{
-		ID: id, CollectionID: input.CollectionID, Title: input.Title, Content: input.Content, SourceUrl: source, Metadata: object.Encode(),
+		ID: id, CollectionID: input.CollectionID, Title: titleOf(input.Title), Content: input.Content, SourceUrl: source, Metadata: object.Encode(),
 		Version: 1, CreatedBy: user, UpdatedBy: user, CreatedAt: at, UpdatedAt: at, Tags: wantedTags(input.Tags),
 	}, nil
+}
+
+// titleOf is the title that is stored: a blank one is empty.
+func titleOf(title string) string {
+	if strings.TrimSpace(title) == "" {
+		return ""
+	}
+	return title
 }
 
 func createParams(ctx context.Context, row db.GetItemRow) (db.CreateItemParams, error) {

@@ -68,5 +68,6 @@ func itemBody(row db.GetItemRow) gen.Item {
 		ID: row.ID, CollectionID: row.CollectionID, Title: row.Title, Content: row.Content, SourceURL: row.SourceUrl, Tags: row.Tags, Metadata: row.Metadata,
 		Version: row.Version, SearchState: searchState(row.Version, row.IndexedVersion, failed), SearchError: why, MyRole: gen.Role(row.Role),
 		CreatedBy: row.CreatedBy, UpdatedBy: row.UpdatedBy, CreatedAt: row.CreatedAt.UTC(), UpdatedAt: row.UpdatedAt.UTC(),
+		Extract: extractBody(row.Extract),
 	}
 }

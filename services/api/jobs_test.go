@@ -17,22 +17,41 @@ func TestJobs(t *testing.T) {
 	body := map[string]any{"type": "reindex", "parameters": map[string]any{"collection_id": collection}}
 	a := b.call(ada, "POST", "/v1/jobs", body).is(202)
 	require.Equal(t, "/v1/jobs/"+a.id(), a.header.Get("Location"))
+	self := "/v1/jobs/" + a.id()
 	require.Equal(t, map[string]any{
-		"id": a.id(), "type": "reindex", "parameters": map[string]any{"collection_id": collection}, "state": "QUEUED", "attempts": 0.0,
-		"max_attempts": 5.0, "progress": map[string]any{"done": 0.0, "total": 0.0}, "error": nil, "created_at": a.body["created_at"],
-		"started_at": nil, "finished_at": nil,
+		"id": a.id(), "type": "reindex", "collection_id": collection, "parameters": map[string]any{"collection_id": collection}, "state": "QUEUED",
+		"version": 1.0, "attempts": 0.0, "max_attempts": a.body["max_attempts"], "priority": 0.0, "result": nil, "error": nil, "cancel_requested": false, "paused": false,
+		"progress": map[string]any{"done": 0.0, "total": 0.0, "message": nil}, "history": []any{}, "created_by": ada.id, "run_at": a.body["created_at"],
+		"created_at": a.body["created_at"], "updated_at": a.body["created_at"], "started_at": nil, "finished_at": nil,
+		"links": map[string]any{"self": self, "events": self + "/events", "cancel": self + "/cancel", "pause": self + "/pause", "resume": nil, "retry": nil, "file": nil},
 	}, a.body)
-	_, err := b.pool.Exec(t.Context(), `UPDATE jobs SET state = 'FAILED', attempt = 5, error = 'it broke', progress_done = 3, progress_total = 7,
-		started_at = now(), finished_at = now()`)
+	require.Equal(t, `"1"`, a.header.Get("ETag"))
+	_, err := b.pool.Exec(t.Context(), `UPDATE jobs SET state = 'FAILED', version = 4, attempt = 5, error = '2 items were refused', error_code = 'refused',
+		progress_done = 3, progress_total = 7, progress_message = 'reading', started_at = now(), finished_at = now(),
+		history = '[{"attempt": 5, "worker": "w", "outcome": "failed", "error_code": "refused", "error": "2 items were refused", "started_at": "2026-01-22T10:00:00.5+01:00"}]'`)
 	require.NoError(t, err)
-	a = b.call(ada, "GET", "/v1/jobs/"+a.id(), nil).is(200)
+	a = b.call(ada, "GET", self, nil).is(200)
 	require.Equal(t, "FAILED", a.body["state"])
-	require.Equal(t, map[string]any{"message": "it broke"}, a.body["error"])
-	require.Equal(t, map[string]any{"done": 3.0, "total": 7.0}, a.body["progress"])
+	require.Equal(t, map[string]any{"code": "refused", "message": "2 items were refused"}, a.body["error"])
+	require.Equal(t, map[string]any{"done": 3.0, "total": 7.0, "message": "reading"}, a.body["progress"])
 	require.NotNil(t, a.body["finished_at"])
+	require.Equal(t, []any{map[string]any{
+		"attempt": 5.0, "outcome": "failed", "error": a.body["error"], "started_at": "2026-01-22T09:00:00.5Z", "finished_at": nil,
+	}}, a.body["history"])
+	require.Equal(t, map[string]any{"self": self, "events": nil, "cancel": nil, "pause": nil, "resume": nil, "retry": self + "/retry", "file": nil}, a.body["links"])
+	require.Regexp(t, `^"4(-gzip)?"$`, a.header.Get("ETag"))
+	b.call(ada, "GET", self, nil, header("If-None-Match", `"4"`)).is(304)
+	delete(a.body, "history")
 	require.Equal(t, a.body, b.call(ada, "GET", "/v1/jobs?collection_id="+collection, nil).is(200).items()[0])
 
-	b.call(ada, "POST", "/v1/jobs", map[string]any{"type": "reindex", "parameters": map[string]any{}}).problem(422, "validation", "/parameters/collection_id")
+	whole := map[string]any{"type": "reindex", "parameters": map[string]any{}}
+	b.call(ada, "POST", "/v1/jobs", whole).problem(403, "forbidden")
+	admins := b.call(b.admin("admin"), "POST", "/v1/jobs", whole).is(202)
+	require.Nil(t, admins.body["collection_id"])
+	for _, r := range []struct{ method, path string }{{"GET", ""}, {"GET", "/events"}, {"POST", "/cancel"}, {"POST", "/retry"}} {
+		b.call(ada, r.method, "/v1/jobs/"+admins.id()+r.path, nil).problem(404, "not-found")
+	}
+	require.NotContains(t, string(b.call(ada, "GET", "/v1/jobs", nil).is(200).raw), admins.id())
 	b.call(ada, "POST", "/v1/jobs", map[string]any{"type": "dance", "parameters": map[string]any{"collection_id": collection}}).problem(422, "validation", "/type")
 	b.call(ada, "GET", "/v1/jobs/"+uuid.NewString(), nil).problem(404, "not-found")
 	first := b.call(ada, "POST", "/v1/jobs", body).is(202).id()

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -13,6 +14,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/attribute"
+	oteltrace "go.opentelemetry.io/otel/trace"
 
 	"github.com/atlas-platform/atlas/internal/telemetry"
 )
@@ -39,22 +42,42 @@ func trace(c *gin.Context) {
 	if parts := traceparentPattern.FindStringSubmatch(c.GetHeader("traceparent")); validTraceparent(parts) {
 		traceID, flags = parts[1], parts[3]
 	}
-	t := telemetry.Trace{ID: traceID}
-	if traceID == "" {
-		traceID = randomHex(16)
-		t.ID = traceID
-		if requestID != "" {
-			t.ID = requestID
+	ctx, t, span := c.Request.Context(), telemetry.Trace{ID: traceID}, telemetry.Span{}
+	if telemetry.TracesSpans(ctx) {
+		if traceID != "" {
+			t.Parent = c.GetHeader("traceparent")
 		}
+		ctx, span = telemetry.StartSpan(telemetry.WithTrace(ctx, t), oteltrace.SpanKindServer, c.Request.Method)
+		t = telemetry.TraceFrom(ctx)
+	} else {
+		t.ID = cmp.Or(traceID, randomHex(16))
+		t.Parent = "00-" + t.ID + "-" + randomHex(8) + "-" + flags
 	}
-	t.Parent = "00-" + traceID + "-" + randomHex(8) + "-" + flags
+	if traceID == "" && requestID != "" {
+		t.ID = requestID
+	}
 	if requestID == "" {
 		requestID = t.ID
 	}
 	c.Header("X-Request-Id", requestID)
 	c.Header("traceparent", t.Parent)
-	c.Request = c.Request.WithContext(telemetry.WithTrace(c.Request.Context(), t))
+	c.Request = c.Request.WithContext(telemetry.WithTrace(ctx, t))
+	defer endSpan(c, span, requestID)
 	c.Next()
+}
+
+// endSpan ends a request's span. Queries are left out: what people search for is theirs.
+func endSpan(c *gin.Context, span telemetry.Span, requestID string) {
+	if span == (telemetry.Span{}) {
+		return
+	}
+	route, status := cmp.Or(c.FullPath(), "unmatched"), c.Writer.Status()
+	span.Describe(c.Request.Method+" "+route, attribute.String("http.request.method", c.Request.Method), attribute.String("http.route", route),
+		attribute.Int("http.response.status_code", status), attribute.String("atlas.request_id", requestID))
+	if status >= http.StatusInternalServerError {
+		span.Fail(http.StatusText(status))
+	}
+	span.End()
 }
 
 func validTraceparent(parts []string) bool {

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/atlas-platform/atlas/internal/telemetry"
+	"github.com/atlas-platform/atlas/internal/transfer"
 	"github.com/atlas-platform/atlas/services/api/gen"
 )
 
@@ -83,6 +84,23 @@ func conflict(kind, detail string) *problem {
 	return &problem{status: http.StatusConflict, kind: kind, title: "It conflicts with what is there", detail: detail}
 }
 
+// gone is the answer to a request for what was there.
+func gone(detail string) *problem {
+	return &problem{status: http.StatusGone, kind: "gone", title: "It is not there any more", detail: detail}
+}
+
+// noObjectStore is the answer where files can't be kept. It is about the request, as no repetition of it helps.
+func noObjectStore() *problem {
+	return &problem{status: http.StatusUnprocessableEntity, kind: "no-object-store", title: "There is no object store", detail: transfer.NoStore}
+}
+
+func rangeNotSatisfiable(size int64) *problem {
+	return &problem{
+		status: http.StatusRequestedRangeNotSatisfiable, kind: "range-not-satisfiable", title: "There is no such part", detail: fmt.Sprintf("the file has %d bytes", size),
+		header: map[string]string{"Content-Range": fmt.Sprintf("bytes */%d", size)},
+	}
+}
+
 func methodNotAllowed(c *gin.Context) *problem {
 	return &problem{
 		status: http.StatusMethodNotAllowed, kind: "method-not-allowed", title: "Method not allowed",
@@ -144,6 +162,13 @@ func tooManyTransfers() *problem {
 		status: http.StatusTooManyRequests, kind: "too-many-transfers", title: "Too many imports and exports",
 		detail: fmt.Sprintf("%d imports and exports of yours are going on: try again when one has ended", maxOwnTransfers),
 		header: map[string]string{"Retry-After": "10"},
+	}
+}
+
+func tooManyWatchers() *problem {
+	return &problem{
+		status: http.StatusTooManyRequests, kind: "too-many-streams", title: "Too many streams",
+		detail: fmt.Sprintf("you are watching %d jobs: stop watching one first", maxOwnWatchers), header: map[string]string{"Retry-After": "10"},
 	}
 }
 

@@ -125,6 +125,9 @@ func TestAcceptOfEveryOperation(t *testing.T) {
 	b := setup(t)
 	ada := b.account("ada")
 	for _, op := range operations(t, nil) {
+		if op.id == "watchJob" { // no application/*; TestAStreamTellsOfAJobUntilItIsFinished
+			continue
+		}
 		refused := map[string]bool{
 			"text/html": true, "text/*, image/png;q=0.9": true, "*/*;q=0": true, "application/*;q=0, text/html": true, "application/problem+json": true,
 			"*/*": false, "application/*": false, "text/html, *;q=.2": false, "application/*;q=0.1, text/*": false, "garbage": false, "": false,

@@ -8,6 +8,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/atlas-platform/atlas/internal/pause"
+	"github.com/atlas-platform/atlas/internal/postgres"
 )
 
 // How often a write that lost a race is made again, and how long it waits at most before.
@@ -26,26 +29,18 @@ func retried[T any](ctx context.Context, work func() (T, error)) (out T, err err
 		if attempt == raceAttempts-1 {
 			break
 		}
-		select {
-		case <-ctx.Done():
-			return out, fmt.Errorf("wait for another attempt: %w", ctx.Err())
-		case <-time.After(rand.N(raceWait)): //nolint:gosec // it only keeps two losers apart
+		if err := pause.For(ctx, rand.N(raceWait)); err != nil { //nolint:gosec // it only keeps two losers apart
+			return out, fmt.Errorf("wait for another attempt: %w", err)
 		}
 	}
 	return out, fmt.Errorf("%w: %w", unavailable("others are changing the same things: try again"), err)
 }
 
 func raced(err error) bool {
-	var postgresError *pgconn.PgError
-	if !errors.As(err, &postgresError) {
-		return false
-	}
-	switch postgresError.Code {
-	case "40001", "40P01", "23503": // serialization failure, deadlock, foreign key
+	if postgres.LostRace(err) {
 		return true
-	case "23505": // unique
-		return postgresError.ConstraintName == "items_source_key" || postgresError.ConstraintName == "tags_collection_id_name_key"
-	default:
-		return false
 	}
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "23505" && // unique
+		(refused.ConstraintName == "items_source_key" || refused.ConstraintName == "tags_collection_id_name_key")
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+
+	"github.com/atlas-platform/atlas/internal/transfer"
 )
 
 func uuidOf(t *testing.T, id string) uuid.UUID {
@@ -122,6 +124,20 @@ func (w *world) collectionRights() []right {
 		return collection, ids
 	}
 	line := `{"title": "imported"}` + "\n"
+	schedule := func(body any) func(*account) request {
+		return func(*account) request {
+			new := object{"name": "s-" + uuid.NewString(), "cron": "@daily", "job": reindex(w.collection)}
+			return request{ids: map[string]string{"id": w.call(w.owner, "POST", "/v1/schedules", new).is(201).id()}, body: body}
+		}
+	}
+	job := func(state string) func(*account) request {
+		return func(*account) request {
+			id := w.call(w.owner, "POST", "/v1/jobs", reindex(w.collection)).is(202).id()
+			_, err := w.pool.Exec(w.t.Context(), "UPDATE jobs SET state = $2 WHERE id = $1", id, state)
+			require.NoError(w.t, err)
+			return request{ids: map[string]string{"id": id}}
+		}
+	}
 	return []right{
 		{"createCollection", "", answering(201, people), func(*account) request { return request{body: object{"name": "mine"}} }},
 		{"listCollections", "", everybody, nothing},
@@ -140,6 +156,9 @@ func (w *world) collectionRights() []right {
 		{"exportMarkdown", "", viewers, shared},
 		{"importMarkdown", "", editors, func(*account) request {
 			return request{ids: map[string]string{"id": w.collection}, body: markdownZip(w.t), contentType: "application/zip"}
+		}},
+		{"uploadFile", "", answering(201, watchers), func(*account) request {
+			return request{ids: map[string]string{"id": w.collection}, body: line, contentType: "application/octet-stream"}
 		}},
 		{"listTags", "", viewers, shared},
 		{"renameTag", "", editors, func(*account) request {
@@ -177,6 +196,24 @@ func (w *world) collectionRights() []right {
 		{"listJobs", "", everybody, nothing},
 		{"listJobs", "of a collection", watchers, in("")},
 		{"getJob", "", watchers, func(*account) request { return request{ids: map[string]string{"id": w.job}} }},
+		{"cancelJob", "", watchers, job("QUEUED")},
+		{"cancelJob", "that runs", answering(202, watchers), job("RUNNING")},
+		{"pauseJob", "", watchers, job("QUEUED")},
+		{"pauseJob", "that runs", answering(202, watchers), job("RUNNING")},
+		{"resumeJob", "", watchers, job("QUEUED")},
+		{"retryJob", "", answering(202, watchers), job("FAILED")},
+		{"getJobFile", "", watchers, func(*account) request {
+			return request{ids: map[string]string{"id": w.exported(w.owner, w.collection, transfer.NDJSON, line)}}
+		}},
+		{"createSchedule", "", answering(201, watchers), func(*account) request {
+			return request{body: object{"name": "s-" + uuid.NewString(), "cron": "@daily", "job": reindex(w.collection)}}
+		}},
+		{"listSchedules", "", everybody, nothing},
+		{"listSchedules", "of a collection", watchers, in("")},
+		{"getSchedule", "", watchers, schedule(nil)},
+		{"updateSchedule", "", watchers, schedule(object{"suspended": true})},
+		{"deleteSchedule", "", answering(204, watchers), schedule(nil)},
+		{"watchJob", "", watchers, job("SUCCEEDED")}, // which ends the stream
 	}
 }
 
@@ -201,6 +238,12 @@ func (w *world) itemRights() []right {
 		{"bulkItems", "one by one", everybody, bulk(false)}, // each has its own answer
 		{"bulkItems", "at once", editors, bulk(true)},
 		{"getItem", "", viewers, item(nil)},
+		{"getItemExtract", "", viewers, func(*account) request {
+			id := newItem()
+			_, err := w.pool.Exec(w.t.Context(), "INSERT INTO item_extracts (item_id) VALUES ($1)", id)
+			require.NoError(w.t, err)
+			return request{ids: map[string]string{"id": id}}
+		}},
 		{"updateItem", "", editors, item(object{"title": "changed"})},
 		{"deleteItem", "", answering(204, editors), item(nil)},
 		{"restoreItem", "", editors, func(*account) request {

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/telemetry"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 	maxHeaderBytes         = 64 << 10
 )
 
-// Run answers the REST API until ctx is done, then drains: it becomes not ready first, lets the requests that it has finish, and returns nil. It
+// Run answers the REST API until ctx is done, then drains: it becomes not ready first, lets its clients go, lets the requests that it has finish, and returns nil. It
 // returns an error when the key or the address can't be used, or when requests are still running after the shutdown timeout.
 func Run(ctx context.Context, cfg Config, deps Deps) error {
 	handler, err := NewHandler(cfg, deps) //nolint:contextcheck // its handlers use the contexts of their requests
@@ -32,8 +34,11 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 			return fmt.Errorf("listen for the REST API (LISTEN_ADDR): %w", err)
 		}
 	}
+	clients := &lingering{next: handler, leaving: ctx.Done()}
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           clients,
+		ConnState:         clients.count,
+		BaseContext:       func(net.Listener) context.Context { return telemetry.CarryTracer(context.Background(), ctx) }, // requests outlive ctx
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
@@ -60,6 +65,7 @@ func Run(ctx context.Context, cfg Config, deps Deps) error {
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
+	clients.wait(drain, min(lingerTime, timeout/4))
 	err = server.Shutdown(drain)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("requests were still running after %s: %w", timeout, err), server.Close())

@@ -81,7 +81,7 @@ func TestRunDrains(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := (&http.Client{Timeout: time.Second}).Get(base + "/livez")
 		return err != nil
-	}, 5*time.Second, 5*time.Millisecond, "no new connections while draining")
+	}, time.Minute, 5*time.Millisecond, "no new connections while draining")
 	close(searcher.release)
 	require.Equal(t, http.StatusOK, <-searched)
 	require.NoError(t, <-done)

@@ -161,7 +161,7 @@ func (s *server) hitBodies(ctx context.Context, hits []search.Hit, roles map[uui
 			hit.Tags = []string{}
 		}
 		out = append(out, gen.SearchHit{
-			ID: hit.ItemID, CollectionID: found.collection, Title: hit.Title, Snippet: hit.Snippet, Tags: hit.Tags, Score: hit.Score,
+			ID: hit.ItemID, CollectionID: found.collection, Title: hit.Title, Snippet: hit.Snippet, ExtractSnippet: unlessEmpty(hit.ExtractSnippet), Tags: hit.Tags, Score: hit.Score,
 			Version: hit.Version, SearchState: found.state, MyRole: found.role, UpdatedAt: hit.UpdatedAt.UTC(),
 		})
 	}
@@ -199,4 +199,11 @@ func facetBodies(page search.Page) *gen.SearchFacets {
 		out.Collections = &collections
 	}
 	return &out
+}
+
+func unlessEmpty(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -18,9 +17,6 @@ const (
 	// waitStep is how often they are asked who know whether a write can be found. All who wait are woken at the same moments, so that one question
 	// serves them all.
 	waitStep = 50 * time.Millisecond
-	// waitRound bounds one such question, and maxWaitRound how many writes it is about.
-	waitRound    = 5 * time.Second
-	maxWaitRound = 1000
 )
 
 // awaited is what is known about a write that somebody waits for.
@@ -117,62 +113,4 @@ func (s *server) look(ctx context.Context, questions []waitQuestion) (map[int]aw
 type waitQuestion struct {
 	user, item uuid.UUID
 	version    int64
-}
-
-// waits puts the questions together of those who wait: one round is on its way at a time, and who asks meanwhile is in the next. So any number of
-// them need one connection.
-type waits struct {
-	look func(ctx context.Context, questions []waitQuestion) (map[int]awaited, error)
-	turn sync.Mutex
-
-	mu   sync.Mutex
-	next *waitingRound // nil: nobody leads the next round yet
-}
-
-type waitingRound struct {
-	questions []waitQuestion
-	done      chan struct{} // closed when the fields below are set
-	states    map[int]awaited
-	err       error
-}
-
-// ask returns false when there is no such item for this user.
-func (w *waits) ask(ctx context.Context, q waitQuestion) (awaited, bool, error) {
-	w.mu.Lock()
-	round := w.next
-	leads := round == nil
-	if leads {
-		round = &waitingRound{done: make(chan struct{})}
-		w.next = round
-	}
-	place := len(round.questions)
-	if round.questions = append(round.questions, q); len(round.questions) == maxWaitRound {
-		w.next = nil
-	}
-	w.mu.Unlock()
-	if leads {
-		w.lead(ctx, round)
-	}
-	select {
-	case <-round.done:
-	case <-ctx.Done():
-		return awaited{}, false, ctx.Err()
-	}
-	state, known := round.states[place]
-	return state, known, round.err
-}
-
-// lead asks for everybody in the round, even when the one who leads it has gone.
-func (w *waits) lead(ctx context.Context, round *waitingRound) {
-	w.turn.Lock()
-	defer w.turn.Unlock()
-	w.mu.Lock()
-	if w.next == round {
-		w.next = nil
-	}
-	w.mu.Unlock()
-	defer close(round.done)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), waitRound)
-	defer cancel()
-	round.states, round.err = w.look(ctx, round.questions)
 }

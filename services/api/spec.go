@@ -3,7 +3,6 @@ package api
 import (
 	_ "embed"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -22,8 +21,6 @@ type spec struct {
 	operations map[string]*operation
 	// methods are what is possible at each path, as the router has it.
 	methods map[string][]string
-	// portableItem is the schema of a line, or file, of an import.
-	portableItem *openapi3.Schema
 }
 
 // operation is what the checks of one route need.
@@ -60,11 +57,6 @@ func loadSpec() (*spec, error) {
 		return nil, fmt.Errorf("load openapi.yaml: %w", err)
 	}
 	s := &spec{json: served, operations: make(map[string]*operation), methods: make(map[string][]string)}
-	if item := document.Components.Schemas["PortableItem"]; item != nil {
-		s.portableItem = item.Value
-	} else {
-		return nil, errors.New("openapi.yaml has no PortableItem")
-	}
 	for path, item := range document.Paths.Map() {
 		for method, value := range item.Operations() {
 			s.methods[ginPath(path)] = append(s.methods[ginPath(path)], method)

@@ -18,6 +18,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
+	"github.com/atlas-platform/atlas/internal/jobs"
 	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
 	"github.com/atlas-platform/atlas/services/indexer"
 	"github.com/atlas-platform/atlas/services/relay"
@@ -50,7 +51,7 @@ func TestManyWritersOfAFewItems(t *testing.T) {
 	kafkatest.Start(t, indexer.New(indexer.Config{
 		Kafka: config.Kafka{Brokers: brokers, Topic: topic}, Elasticsearch: config.Elasticsearch{Index: alias}, GroupPrefix: topic,
 	}, indexer.Deps{Logger: logger, Pool: b.pool, Elasticsearch: es}).Run)
-	kafkatest.Start(t, worker.New(worker.Config{Engine: worker.Engine{PollInterval: 20 * time.Millisecond}}, worker.Deps{Logger: logger, Pool: b.pool}).Run)
+	kafkatest.Start(t, worker.New(worker.Config{Engine: jobs.Config{PollInterval: 20 * time.Millisecond}}, worker.Deps{Logger: logger, Pool: b.pool}).Run)
 
 	s := &stress{
 		testBundle: b, tags: []string{"a", "b", "c", "d", "e"}, statuses: map[string]int{}, answered: map[string]map[int]map[string]any{},

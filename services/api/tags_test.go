@@ -380,7 +380,7 @@ func TestTagChangesWaitForItemsThatGetTheTag(t *testing.T) {
 				err := b.pool.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM pg_stat_activity
 					WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting)
 				return err == nil && waiting
-			}, 20*time.Second, 5*time.Millisecond)
+			}, time.Minute, 5*time.Millisecond)
 			require.NoError(t, tx.Commit(t.Context()))
 			(<-done).is(status)
 			got := b.get(ada, late)

@@ -163,7 +163,7 @@ func schemaMessage(e *openapi3.SchemaError) string {
 		return "must be at least " + strconv.FormatFloat(*schema.Min, 'f', -1, 64)
 	case "maximum":
 		return "must be at most " + strconv.FormatFloat(*schema.Max, 'f', -1, 64)
-	case "pattern":
+	case "pattern", "not":
 		if message, ok := schema.Extensions["x-message"].(string); ok { // the specification's words for it
 			return message
 		}

@@ -40,7 +40,7 @@ type Service struct {
 func New(cfg Config, deps Deps) *Service {
 	s := &Service{deps: deps}
 	s.consumer = kafka.NewConsumer(kafka.Options{
-		Brokers: cfg.Brokers, Topic: cfg.Topic, Group: cfg.GroupPrefix + "-audit", ClientID: "atlas-audit",
+		Brokers: cfg.Brokers, Topic: cfg.Topic, Group: cfg.GroupPrefix + "-audit", ClientID: "atlas-audit", Secure: cfg.Secure,
 		Logger: deps.Logger, Registerer: deps.Registerer, OccurredAt: kafka.EventTime,
 	}, &Writer{pool: deps.Pool})
 	return s

@@ -108,6 +108,7 @@ type settings struct {
 	databaseURL   string
 	brokers       []string
 	signingKey    string
+	files         string // the folder of the object store
 	adminPassword string
 	listener      net.Listener
 }
@@ -117,6 +118,9 @@ func prepare(ctx context.Context, f *folder, databaseURL string, brokers []strin
 	s := &settings{databaseURL: databaseURL, brokers: brokers}
 	var err error
 	if s.signingKey, err = f.signingKey(); err != nil {
+		return nil, err
+	}
+	if s.files, err = f.files(); err != nil {
 		return nil, err
 	}
 	password, passwordFile, err := f.adminPassword()

@@ -107,3 +107,15 @@ func writeSecret(path string, data []byte) error {
 	}
 	return os.Rename(path+".new", path)
 }
+
+// files makes the folder of the object store.
+func (f *folder) files() (string, error) {
+	path, err := filepath.Abs(f.join("objects"))
+	if err == nil {
+		err = os.MkdirAll(path, 0o700)
+	}
+	if err != nil {
+		return "", fmt.Errorf("make the folder of the object store: %w", err)
+	}
+	return path, nil
+}

@@ -2,9 +2,13 @@ package dev
 
 import (
 	"context"
+	"net/url"
+	"path/filepath"
 	"time"
 
 	"github.com/atlas-platform/atlas/internal/config"
+	"github.com/atlas-platform/atlas/internal/jobs"
+	"github.com/atlas-platform/atlas/internal/objects"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/search"
 	"github.com/atlas-platform/atlas/internal/telemetry"
@@ -33,17 +37,22 @@ func (s *settings) runRoles(ctx context.Context, o Options, listening func(addre
 	if err != nil {
 		return err
 	}
+	store, err := objects.Open((&url.URL{Scheme: "file", Path: filepath.ToSlash(s.files)}).String())
+	if err != nil {
+		return err
+	}
 	events := config.Kafka{Brokers: s.brokers, Topic: topic}
 
 	publisher := relay.New(relay.Config{Brokers: s.brokers, Topic: topic}, relay.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
+	waker := jobs.NewWaker(o.Logger, pool)
 	deps := api.Deps{
-		Logger: o.Logger, Pool: pool, Searcher: search.NewPostgres(pool), Registry: registry, Health: health,
-		Nudge: publisher.Nudge, Listener: s.listener, Listening: listening,
+		Logger: o.Logger, Pool: pool, Objects: store, Searcher: search.NewPostgres(pool), Registry: registry, Health: health,
+		Nudge: publisher.Nudge, WakeWorkers: waker.Nudge, Listener: s.listener, Listening: listening,
 	}
 	trail := audit.New(audit.Config{Kafka: events, GroupPrefix: "atlas"}, audit.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
 	index := indexer.New(indexer.Config{Kafka: events, GroupPrefix: "atlas"}, indexer.Deps{Logger: o.Logger, Pool: pool})
-	jobs := worker.New(worker.Config{}, worker.Deps{Logger: o.Logger, Pool: pool, Registerer: registry})
+	work := worker.New(worker.Config{}, worker.Deps{Logger: o.Logger, Pool: pool, Objects: store, Registerer: registry})
 	return telemetry.RunInOrder(ctx, drainTimeout,
 		func(ctx context.Context) error { return api.Run(ctx, apiConfig, deps) },
-		jobs.Run, publisher.Run, index.Run, trail.Run)
+		waker.Run, work.Run, publisher.Run, index.Run, trail.Run)
 }

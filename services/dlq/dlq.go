@@ -53,6 +53,8 @@ type Letter struct {
 	// Replays is how often the record had been sent back before it became this letter; Replayed whether this letter was.
 	Replays  int  `json:"replays"`
 	Replayed bool `json:"replayed"`
+	// Left is the size of a record that was too large to become a letter; it lies at Source only.
+	Left int64 `json:"bytes_left,omitempty"`
 
 	id      ID
 	message *sarama.ConsumerMessage
@@ -95,7 +97,8 @@ func newLetter(msg *sarama.ConsumerMessage, replayed bool) *Letter {
 		Source: header(kafka.HeaderDLQTopic) + "/" + header(kafka.HeaderDLQPartition) + "/" + header(kafka.HeaderDLQOffset),
 	}
 	l.ID = l.id.String()
-	l.Replays, _ = strconv.Atoi(header(kafka.HeaderReplays)) // none: never
+	l.Replays, _ = strconv.Atoi(header(kafka.HeaderReplays))          // none: never
+	l.Left, _ = strconv.ParseInt(header(kafka.HeaderDLQLeft), 10, 64) // none: all of it is here
 	return l
 }
 
@@ -114,7 +117,10 @@ func open(ctx context.Context, cfg config.Kafka) (*box, error) {
 	settings := kafka.NewConfig("atlas-dlq")
 	settings.ChannelBufferSize = 0 // letters may be large
 	settings.Consumer.Return.Errors = true
-	var err error
+	err := cfg.Secure(settings)
+	if err != nil {
+		return nil, err
+	}
 	if b.client, err = sarama.NewClient(cfg.Brokers, settings); err != nil {
 		return nil, fmt.Errorf("connect to Kafka: %w", err)
 	}

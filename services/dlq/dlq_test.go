@@ -64,7 +64,7 @@ func (b *bundle) consume(group string, reason func(*sarama.ConsumerMessage) stri
 		})).Run)
 	return func(n int64) {
 		b.t.Helper()
-		require.Eventually(b.t, func() bool { return count.Load() >= n }, 30*time.Second, 5*time.Millisecond)
+		require.Eventually(b.t, func() bool { return count.Load() >= n }, time.Minute, 5*time.Millisecond)
 		require.Equal(b.t, n, count.Load())
 	}
 }
@@ -93,7 +93,7 @@ func (b *bundle) list(f dlq.Filter) (letters []dlq.Letter) {
 // listed waits until so many letters are listed.
 func (b *bundle) listed(f dlq.Filter, n int) []dlq.Letter {
 	b.t.Helper()
-	require.Eventually(b.t, func() bool { return len(b.list(f)) == n }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(b.t, func() bool { return len(b.list(f)) == n }, time.Minute, 20*time.Millisecond)
 	return b.list(f)
 }
 
@@ -166,7 +166,7 @@ func TestLettersAreListedShownAndSentBackOnce(t *testing.T) {
 		require.Empty(t, b.replay(dlq.ReplayOptions{}).Letters) // all of them only once
 
 		_, err = dlq.Replay(t.Context(), b.cfg, dlq.ReplayOptions{Filter: dlq.Filter{IDs: []dlq.ID{id}}}, &bytes.Buffer{})
-		require.ErrorContains(t, err, "was not sent")
+		require.ErrorContains(t, err, "was not found")
 		require.Len(t, b.replay(dlq.ReplayOptions{Filter: dlq.Filter{IDs: []dlq.ID{id}, Replayed: true}}).Letters, 1)
 
 		messages := kafkatest.Read(t, b.brokers, b.topic, 8)
@@ -175,6 +175,57 @@ func TestLettersAreListedShownAndSentBackOnce(t *testing.T) {
 			require.Empty(t, kafkatest.Header(msg, kafka.HeaderDLQReason))
 		}
 	})
+}
+
+func TestDiscardedLettersAreDoneWith(t *testing.T) {
+	t.Parallel()
+	onBoth(t, func(t *testing.T, b *bundle) {
+		handled := b.consume("indexer", func(msg *sarama.ConsumerMessage) string { return string(msg.Value) })
+		b.send("bad 1", "bad 2")
+		b.listed(dlq.Filter{}, 2)
+		var out bytes.Buffer
+		dry, err := dlq.Discard(t.Context(), b.cfg, dlq.ReplayOptions{Filter: dlq.Filter{Reason: "bad 1"}, DryRun: true}, &out)
+		require.NoError(t, err)
+		require.Len(t, dry.Letters, 1)
+		require.Contains(t, out.String(), "1 letters would be discarded")
+		require.Len(t, b.list(dlq.Filter{}), 2)
+		done, err := dlq.Discard(t.Context(), b.cfg, dlq.ReplayOptions{Filter: dlq.Filter{Reason: "bad 1"}}, &out)
+		require.NoError(t, err)
+		require.Equal(t, dry.Letters, done.Letters)
+		left := b.list(dlq.Filter{})
+		require.Len(t, left, 1)
+		require.Equal(t, "bad 2", left[0].Reason)
+		require.Len(t, b.replay(dlq.ReplayOptions{}).Letters, 1)
+		handled(3)
+	})
+}
+
+// TestANoticeIsNotSentBack has a letter without its record, which was too large.
+func TestANoticeIsNotSentBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t, kafkatest.Fake(t))
+	producer := kafkatest.Producer(t, b.brokers)
+	header := func(key, value string) sarama.RecordHeader {
+		return sarama.RecordHeader{Key: []byte(key), Value: []byte(value)}
+	}
+	for _, left := range []string{"1048000", ""} {
+		m := &sarama.ProducerMessage{Topic: kafka.DeadLetterTopic(b.topic), Value: sarama.StringEncoder("x"), Headers: []sarama.RecordHeader{
+			header(kafka.HeaderDLQTopic, b.topic), header(kafka.HeaderDLQPartition, "2"), header(kafka.HeaderDLQOffset, "7"),
+		}}
+		if left != "" {
+			m.Value, m.Headers = nil, append(m.Headers, header(kafka.HeaderDLQLeft, left))
+		}
+		_, _, err := producer.SendMessage(m)
+		require.NoError(t, err)
+	}
+	var out bytes.Buffer
+	result, err := dlq.Replay(t.Context(), b.cfg, dlq.ReplayOptions{}, &out)
+	require.ErrorContains(t, err, "1048000 bytes, was too large for the dead-letter topic and lies at "+b.topic+"/2/7 only")
+	require.Len(t, result.Letters, 1, "the others are sent")
+	require.Len(t, b.list(dlq.Filter{}), 1)
+	_, err = dlq.Discard(t.Context(), b.cfg, dlq.ReplayOptions{}, &out)
+	require.NoError(t, err)
+	require.Empty(t, b.list(dlq.Filter{}))
 }
 
 func TestLettersOfAnotherTopicAreRefused(t *testing.T) {

@@ -77,7 +77,7 @@ func table(out io.Writer, letters []*Letter, total int, now time.Time) error {
 	for _, l := range letters {
 		replays := fmt.Sprint(l.Replays)
 		if l.Replayed {
-			replays += " (sent back)"
+			replays += " (done with)"
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", l.ID, age(now.Sub(l.Time)), l.Group, cmp.Or(l.EventType, "-"), replays, line(l.Reason))
 	}
@@ -157,7 +157,7 @@ func Show(ctx context.Context, cfg Config, id ID, asJSON bool, out io.Writer) er
 	}
 	fmt.Fprintf(out, "key: %s\ntime: %s\n", s.Key, s.Time.Format(time.RFC3339))
 	if s.Replayed {
-		fmt.Fprintln(out, "it was sent back")
+		fmt.Fprintln(out, "it was sent back or discarded")
 	}
 	fmt.Fprintln(out)
 	if s.Value != nil {

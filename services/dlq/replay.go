@@ -2,6 +2,7 @@ package dlq
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/kafka"
 )
 
@@ -28,13 +30,24 @@ type Result struct {
 	Letters []string `json:"letters"` // ids
 	// Records is how many records were sent: two groups' letters of the same record are sent once.
 	Records int `json:"records"`
+
+	discard bool
+}
+
+// Discard marks the chosen letters as done with, and sends nothing: for what can't be mended, or was seen to otherwise.
+func Discard(ctx context.Context, cfg Config, o ReplayOptions, out io.Writer) (Result, error) {
+	return replay(ctx, cfg, o, true, out)
 }
 
 // Replay sends the chosen letters back to the topic that they came from, with their key, value and headers, and marks them. A letter that is marked is
 // left alone, unless the filter says otherwise. Should it be interrupted between the two, the letters at hand are sent again the next time: consumers
 // bear duplicates.
 func Replay(ctx context.Context, cfg Config, o ReplayOptions, out io.Writer) (Result, error) {
-	result := Result{DryRun: o.DryRun, Letters: []string{}}
+	return replay(ctx, cfg, o, false, out)
+}
+
+func replay(ctx context.Context, cfg Config, o ReplayOptions, discard bool, out io.Writer) (Result, error) {
+	result := Result{DryRun: o.DryRun, Letters: []string{}, discard: discard}
 	b, err := open(ctx, cfg.Kafka)
 	if err != nil {
 		return result, err
@@ -42,15 +55,16 @@ func Replay(ctx context.Context, cfg Config, o ReplayOptions, out io.Writer) (Re
 	defer b.close()
 	var producer sarama.SyncProducer
 	if !o.DryRun {
-		if producer, err = newProducer(cfg.Brokers, b.topic); err != nil {
+		if producer, err = newProducer(cfg.Kafka, b.topic); err != nil {
 			return result, err
 		}
 		defer func() { _ = producer.Close() }()
 	}
 	sent := map[string]bool{} // sources
 	var batch []*Letter
+	var left error
 	flush := func() error {
-		records, err := send(producer, b.topic, batch, sent)
+		records, err := send(producer, b.topic, batch, sent, discard)
 		if err != nil {
 			return err
 		}
@@ -65,6 +79,11 @@ func Replay(ctx context.Context, cfg Config, o ReplayOptions, out io.Writer) (Re
 		if l.topic() != cfg.Topic {
 			return fmt.Errorf("letter %s is from the topic %q, not from %s: set KAFKA_TOPIC to it", l.ID, l.topic(), cfg.Topic)
 		}
+		if l.Left > 0 && !discard {
+			left = fmt.Errorf("letter %s can't be sent back: its record, %d bytes, was too large for the dead-letter topic and lies at %s only; "+
+				"see to it there, then `atlas dlq discard %s`", l.ID, l.Left, l.Source, l.ID)
+			return nil
+		}
 		if batch = append(batch, l); len(batch) < replayBatch {
 			return nil
 		}
@@ -76,9 +95,12 @@ func Replay(ctx context.Context, cfg Config, o ReplayOptions, out io.Writer) (Re
 	if err != nil {
 		return result, err
 	}
+	if left != nil {
+		return result, errors.Join(result.write(out, o.JSON), left)
+	}
 	for _, id := range o.IDs {
 		if !slices.Contains(result.Letters, id.String()) {
-			return result, fmt.Errorf("letter %s was not sent: it is not there, the filters exclude it, or it was sent back before (--again sends it once more)", id)
+			return result, fmt.Errorf("letter %s was not found: it is not there, the filters exclude it, or it was sent back or discarded before (replay --again sends it once more)", id)
 		}
 	}
 	return result, result.write(out, o.JSON)
@@ -89,18 +111,25 @@ func (r Result) write(out io.Writer, asJSON bool) error {
 		return encode(out, r)
 	}
 	verb := "sent back"
+	if r.discard {
+		verb = "discarded"
+	}
 	if r.DryRun {
-		verb = "would be sent back"
+		verb = "would be " + verb
 	}
 	for _, id := range r.Letters {
 		fmt.Fprintln(out, id)
+	}
+	if r.discard {
+		_, err := fmt.Fprintf(out, "%d letters %s\n", len(r.Letters), verb)
+		return err
 	}
 	_, err := fmt.Fprintf(out, "%d letters %s, in %d records\n", len(r.Letters), verb, r.Records)
 	return err
 }
 
 // newProducer sends records to where their keys belong, and marks to the partition of their letter.
-func newProducer(brokers []string, deadLetters string) (sarama.SyncProducer, error) {
+func newProducer(cfg config.Kafka, deadLetters string) (sarama.SyncProducer, error) {
 	settings := kafka.NewProducerConfig("atlas-dlq")
 	byKey := settings.Producer.Partitioner
 	settings.Producer.Partitioner = func(topic string) sarama.Partitioner {
@@ -109,7 +138,10 @@ func newProducer(brokers []string, deadLetters string) (sarama.SyncProducer, err
 		}
 		return byKey(topic)
 	}
-	producer, err := sarama.NewSyncProducer(brokers, settings)
+	if err := cfg.Secure(settings); err != nil {
+		return nil, err
+	}
+	producer, err := sarama.NewSyncProducer(cfg.Brokers, settings)
 	if err != nil {
 		return nil, fmt.Errorf("connect the Kafka producer: %w", err)
 	}
@@ -117,10 +149,10 @@ func newProducer(brokers []string, deadLetters string) (sarama.SyncProducer, err
 }
 
 // send writes the records of a batch, then its marks. A nil producer only counts.
-func send(producer sarama.SyncProducer, deadLetters string, batch []*Letter, sent map[string]bool) (int, error) {
+func send(producer sarama.SyncProducer, deadLetters string, batch []*Letter, sent map[string]bool, discard bool) (int, error) {
 	var records, marks []*sarama.ProducerMessage
 	for _, l := range batch {
-		if !sent[l.Source] {
+		if !sent[l.Source] && !discard {
 			sent[l.Source] = true
 			records = append(records, record(l))
 		}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/elastic/go-elasticsearch/v8"
@@ -51,17 +50,12 @@ type Service struct {
 	items    *indexing.Indexer
 	consumer *kafka.Consumer
 	keeper   *keeper.Keeper // nil where PostgreSQL itself is searched
-	age      prometheus.Histogram
 }
 
 // New makes the indexer; Run starts it.
 func New(cfg Config, deps Deps) *Service {
 	s := &Service{
 		cfg: cfg, deps: deps, items: indexing.NewRecorder(deps.Pool),
-		age: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name: "atlas_indexer_event_age_seconds", Help: "Time from an event's occurrence until the index has it.",
-			Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 11),
-		}),
 	}
 	if deps.Elasticsearch != nil {
 		s.items = indexing.New(deps.Pool, deps.Elasticsearch, cfg.Index)
@@ -75,10 +69,9 @@ func New(cfg Config, deps Deps) *Service {
 	s.items.OnBusy(busy.Inc)
 	if deps.Registerer != nil {
 		deps.Registerer.MustRegister(busy)
-		deps.Registerer.MustRegister(s.age)
 	}
 	s.consumer = kafka.NewConsumer(kafka.Options{
-		Brokers: cfg.Brokers, Topic: cfg.Topic, Group: cfg.GroupPrefix + "-indexer", ClientID: "atlas-indexer",
+		Brokers: cfg.Brokers, Topic: cfg.Topic, Group: cfg.GroupPrefix + "-indexer", ClientID: "atlas-indexer", Secure: cfg.Secure,
 		Logger: deps.Logger, Registerer: deps.Registerer, OccurredAt: kafka.EventTime,
 	}, s)
 	return s
@@ -108,7 +101,6 @@ var _ kafka.Handler = (*Service)(nil)
 // work is what a batch asks for, collapsed: each item once, with the newest message about it.
 type work struct {
 	items  map[uuid.UUID]itemWork
-	events []event.Envelope
 	poison []kafka.Poison
 }
 
@@ -132,10 +124,6 @@ func (s *Service) Handle(ctx context.Context, batch []*sarama.ConsumerMessage) (
 		w.poison = append(w.poison, kafka.Poison{Message: w.items[r.ItemID].message, Reason: "refused by Elasticsearch: " + r.Reason})
 	}
 	s.log(ctx, w)
-	now := time.Now()
-	for i := range w.events {
-		s.age.Observe(now.Sub(w.events[i].OccurredAt).Seconds())
-	}
 	return w.poison, nil
 }
 
@@ -172,9 +160,7 @@ func plan(batch []*sarama.ConsumerMessage) work {
 			// Not about documents, or newer than this program. The items of a deleted collection are hidden by rights from its commit on, and the purge
 			// gives each a version and an event. CollectionDeleted is in another partition than the moves of its items, so to delete by a query, which
 			// knows no versions, could take away what was moved out before.
-			continue
 		}
-		w.events = append(w.events, e)
 	}
 	return w
 }

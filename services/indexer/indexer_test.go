@@ -29,7 +29,7 @@ import (
 	"github.com/atlas-platform/atlas/services/indexer"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 type bundle struct {
 	*indexingtest.Seed
@@ -163,7 +163,7 @@ func TestWhatElasticsearchRefusesForGoodIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	b := setup(t, nil)
 	ctx := context.Background()
-	// The index is narrower than the documents: a mapping mistake.
+	// The index, an own one by its name, is narrower than the documents: a mapping mistake.
 	state, err := elastic.ObserveIndex(ctx, b.es, b.alias)
 	require.NoError(t, err)
 	for name := range state.Indices {
@@ -174,7 +174,7 @@ func TestWhatElasticsearchRefusesForGoodIsADeadLetter(t *testing.T) {
 	}
 	require.Eventually(t, func() bool { return elastic.Ping(ctx, b.es, b.alias) != nil }, patience, 20*time.Millisecond)
 	body := `{"mappings":{"properties":{"title":{"type":"long"}}},"aliases":{"` + b.alias + `":{}}}`
-	res, err := b.es.Indices.Create(b.alias+"-narrow-1", b.es.Indices.Create.WithBody(strings.NewReader(body)))
+	res, err := b.es.Indices.Create(b.alias+"-01234567-20250102030405", b.es.Indices.Create.WithBody(strings.NewReader(body)))
 	require.NoError(t, err)
 	require.False(t, res.IsError(), res.String())
 	_ = res.Body.Close()

@@ -11,6 +11,21 @@ import (
 	"github.com/atlas-platform/atlas/services/migrate"
 )
 
+func TestCreateAdmin(t *testing.T) {
+	t.Parallel()
+	url := pgtest.NewURL(t)
+	pool := pgtest.Open(t, url)
+	cfg := migrate.GrantConfig{Database: config.Database{URL: url, MaxConns: 2}}
+	logger := slog.New(slog.DiscardHandler)
+	require.ErrorContains(t, migrate.CreateAdmin(t.Context(), cfg, "ada", "long enough", logger), "not an e-mail address")
+	require.ErrorContains(t, migrate.CreateAdmin(t.Context(), cfg, "ada@example.com", "short", logger), "8 to 128 characters")
+	require.NoError(t, migrate.CreateAdmin(t.Context(), cfg, "Ada@Example.com", "long enough", logger))
+	require.ErrorContains(t, migrate.CreateAdmin(t.Context(), cfg, "ada@example.com", "another one", logger), "already")
+	var admins int
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT count(*) FROM users WHERE is_admin AND email = 'ada@example.com'").Scan(&admins))
+	require.Equal(t, 1, admins)
+}
+
 func TestGrantAdmin(t *testing.T) {
 	t.Parallel()
 	url := pgtest.NewURL(t)

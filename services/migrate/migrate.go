@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/mail"
 	"os"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -80,11 +81,15 @@ func readPassword(path string) (string, error) {
 		return "", fmt.Errorf("BOOTSTRAP_ADMIN_PASSWORD_FILE: %w", err)
 	}
 	content = bytes.TrimRight(content, "\r\n")
-	if !utf8.Valid(content) || bytes.IndexByte(content, 0) >= 0 || !account.PasswordLengthOK(string(content)) {
+	if !passwordOK(string(content)) {
 		return "", fmt.Errorf("BOOTSTRAP_ADMIN_PASSWORD_FILE: the password in %s must have %d to %d characters", path,
 			account.MinPassword, account.MaxPassword)
 	}
 	return string(content), nil
+}
+
+func passwordOK(secret string) bool {
+	return utf8.ValidString(secret) && !strings.Contains(secret, "\x00") && account.PasswordLengthOK(secret)
 }
 
 // ensureAdmin makes the account, or makes the account that exists an admin with this password.

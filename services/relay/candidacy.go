@@ -2,24 +2,26 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
 // candidacy holds one connection: it waits for leadership on it and leads until something breaks.
 func (r *Relay) candidacy(ctx context.Context, healthy func()) error {
-	conn, err := r.connect(ctx)
+	conn, err := postgres.Connect(ctx, r.deps.Pool, r.cfg.QueryTimeout)
 	if err != nil {
 		return fmt.Errorf("connect to the database: %w", err)
 	}
-	defer r.disconnect(ctx, conn)
+	defer postgres.Disconnect(ctx, conn)
 	queries := db.New(conn)
 	if err := r.limited(ctx, func(ctx context.Context) error {
-		return queries.HoldLeadership(ctx, strconv.FormatInt(r.cfg.Lease.Milliseconds(), 10))
+		return errors.Join(queries.KeepPlans(ctx), queries.HoldLeadership(ctx, strconv.FormatInt(r.cfg.Lease.Milliseconds(), 10)))
 	}); err != nil {
 		return fmt.Errorf("set up the connection: %w", err)
 	}
@@ -44,13 +46,21 @@ func (r *Relay) candidacy(ctx context.Context, healthy func()) error {
 		r.metrics.leading.Set(0)
 		r.deps.Logger.InfoContext(context.WithoutCancel(ctx), "relay leads no more")
 	}()
+	reader, err := postgres.Connect(ctx, r.deps.Pool, r.cfg.QueryTimeout)
+	if err != nil {
+		return fmt.Errorf("connect to the database once more, to read: %w", err)
+	}
+	defer postgres.Disconnect(ctx, reader)
+	if err := r.limited(ctx, db.New(reader).KeepPlans); err != nil {
+		return fmt.Errorf("set up the connection that reads: %w", err)
+	}
 	aside, cancel := context.WithCancel(ctx)
 	var helpers sync.WaitGroup
 	defer helpers.Wait()
 	defer cancel()
 	helpers.Go(func() { r.listen(aside) })
 	helpers.Go(func() { r.prune(aside) })
-	lead := &leader{relay: r, queries: queries, producer: producer, healthy: healthy, heard: elected}
+	lead := &leader{relay: r, queries: queries, reader: reader, producer: producer, healthy: healthy, heard: elected}
 	return lead.run(ctx)
 }
 

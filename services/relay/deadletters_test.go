@@ -125,7 +125,7 @@ func TestABatchIsBoundedInBytes(t *testing.T) {
 	}
 	kafkatest.Start(t, relay.New(relay.Config{BatchBytes: 300_000}, relay.Deps{
 		Logger: kafkatest.Logger(t), Pool: pool, NewProducer: func() (relay.Producer, error) {
-			producer, err := relay.NewProducer(brokers, topic)
+			producer, err := relay.NewProducer(brokers, topic, nil)
 			return weighing{producer, sizes}, err
 		},
 	}).Run)

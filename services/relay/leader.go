@@ -4,29 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/atlas-platform/atlas/internal/pause"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/services/relay/produce"
 )
 
-// leader reads and settles on the connection that holds the lock: when the connection dies, nothing more can be read, so nothing more is published.
-// Only the batch that is on its way then may still arrive, after the next leader published the same events: late duplicates, which consumers
-// tell by event_id. The first copies of an aggregate's events are in order all the same, because that batch begins with what was not settled.
+// leader settles on the connection that holds the lock, and makes sure of it before every batch: when it dies, nothing more is published. Only the
+// batch that is on its way then may still arrive, after the next leader published the same events: late duplicates, which consumers tell by event_id.
+// The first copies of an aggregate's events are in order all the same, because what was not settled is what the next leader begins with.
 type leader struct {
 	relay    *Relay
-	queries  *db.Queries
+	queries  *db.Queries // on the connection that holds the lock
+	reader   *pgx.Conn   // another one: the outbox is read while what was read before is settled
 	producer Producer
 	healthy  func()
 	// heard is when the last statement began that the server answered: the server holds the leadership for a lease from then on, at least.
 	heard time.Time
-}
-
-// batch is what one look at the outbox found.
-type batch struct {
-	rows []db.NextOutboxRow
-	ids  []int64
-	full bool // there may be more
+	// acked are the events that Kafka has and the outbox still holds; it last forgot some at settled.
+	acked   []int64
+	settled time.Time
 }
 
 // run publishes until ctx is done, and then once more: whoever stops the relay has stopped its writers before. The work itself is not cut short
@@ -35,24 +36,27 @@ func (l *leader) run(ctx context.Context) error {
 	work := context.WithoutCancel(ctx)
 	ticker := time.NewTicker(l.relay.cfg.PollInterval)
 	defer ticker.Stop()
-	var acked []int64 // in Kafka, not settled in the database
 	for {
-		last, began := ctx.Err() != nil, time.Now()
-		found, err := l.read(work, l.relay.cfg.BatchSize, acked, nil)
-		if err != nil {
-			return err
+		last, began, rows, stop := ctx.Err() != nil, time.Now(), windowBatches*l.relay.cfg.BatchSize, ctx.Done()
+		if last {
+			rows, stop = l.relay.cfg.BatchSize, nil
 		}
-		if acked, err = l.stream(work, ctx.Done(), found); err != nil {
+		seen, sent, err := l.stream(work, stop, rows)
+		if err == nil && (sent == 0 || last) {
+			err = l.settle(work)
+		}
+		if err != nil {
 			return err
 		}
 		l.healthy()
 		l.relay.failure.Store(nil)
 		switch {
 		case last:
-			return errors.Join(l.settle(work, acked), ctx.Err())
-		case len(found.rows) > 0:
+			return ctx.Err()
+		case seen >= rows: // there is more
+		case sent > 0:
 			// Whatever comes in the meantime goes together: a look at the outbox and a request to Kafka cost much the same for one event and for twenty.
-			_ = l.relay.pause(ctx, l.relay.cfg.GatherInterval-time.Since(began)) // ctx is looked at above
+			_ = pause.For(ctx, l.relay.cfg.GatherInterval-time.Since(began)) // ctx is looked at above
 		default:
 			select {
 			case <-ctx.Done():
@@ -63,50 +67,72 @@ func (l *leader) run(ctx context.Context) error {
 	}
 }
 
-// stream sends a batch and, while there is a backlog, the ones after it: the next is read, and the one before settled, while Kafka works. It returns
-// the events that are in Kafka and not settled yet.
-func (l *leader) stream(ctx context.Context, stop <-chan struct{}, sending batch) (acked []int64, err error) {
-	for len(sending.rows) > 0 {
-		if err := l.hold(ctx); err != nil {
-			return nil, err
-		}
-		sendCtx, cancel := context.WithCancel(ctx)
-		outcome := make(chan produce.Outcome, 1)
-		go func() { outcome <- l.producer.Send(sendCtx, records(sending.rows)) }()
-		var ahead batch
-		var readErr error
-		if sending.full && !closed(stop) {
-			if ahead, readErr = l.read(ctx, l.relay.cfg.BatchSize, acked, sending.ids); readErr == nil {
-				acked = nil
-			}
-		}
-		result, waitErr := l.await(ctx, outcome, cancel)
-		cancel()
-		if err := errors.Join(readErr, waitErr); err != nil {
-			return nil, err
-		}
-		for _, i := range result.Sent {
-			acked = append(acked, sending.ids[i])
-		}
-		l.relay.metrics.published.Add(float64(len(result.Sent)))
-		if err := l.bury(ctx, sending, result.Refused); err != nil {
-			return nil, err
-		}
-		if result.Err != nil {
-			return nil, errors.Join(fmt.Errorf("publish to Kafka: %w", result.Err), l.settle(ctx, acked))
-		}
-		sending = ahead
+const (
+	// windowBatches is how many batches are read at a look, at most.
+	windowBatches = 10
+	// settleInterval is how long an event may stay in the outbox that Kafka has, unless there are many or nothing else is to be done.
+	settleInterval = 50 * time.Millisecond
+)
+
+// stream publishes what one look at the outbox finds. It returns how many events that were, and how many were not in Kafka before.
+func (l *leader) stream(ctx context.Context, stop <-chan struct{}, rows int32) (seen, sent int32, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	known := make(map[int64]bool, len(l.acked))
+	for _, id := range l.acked {
+		known[id] = true
 	}
-	return acked, nil
+	w := l.look(ctx, stop, rows)
+	defer func() {
+		cancel()
+		for range w.batches { // until the reader has ended
+		}
+	}()
+	if err := l.hold(ctx); err != nil { // while the server reads; this keeps the lease when there is nothing to settle, too
+		return 0, 0, err
+	}
+	for batch := range w.batches {
+		seen += int32(len(batch)) //nolint:gosec // at most rows
+		batch = slices.DeleteFunc(batch, func(e entry) bool { return known[e.id] })
+		if len(batch) == 0 {
+			continue
+		}
+		if err = l.publish(ctx, batch); err != nil {
+			return 0, 0, err
+		}
+		sent += int32(len(batch)) //nolint:gosec // at most rows
+	}
+	return seen, sent, w.err
 }
 
-func closed(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
+// publish sends a batch, and settles what was sent before while Kafka works.
+func (l *leader) publish(ctx context.Context, batch []entry) error {
+	if err := l.hold(ctx); err != nil {
+		return err
 	}
+	sendCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	outcome, began := make(chan produce.Outcome, 1), time.Now()
+	go func() { outcome <- l.producer.Send(sendCtx, records(batch)) }()
+	var settleErr error
+	if len(l.acked) >= int(l.relay.cfg.BatchSize/2) || time.Since(l.settled) >= settleInterval {
+		settleErr = l.settle(ctx)
+	}
+	result, waitErr := l.await(ctx, outcome, cancel)
+	if err := errors.Join(settleErr, waitErr); err != nil {
+		return err
+	}
+	for _, i := range result.Sent {
+		l.acked = append(l.acked, batch[i].id)
+	}
+	l.recordSpans(ctx, batch, result.Sent, began)
+	l.relay.metrics.published.Add(float64(len(result.Sent)))
+	if err := l.bury(ctx, batch, result.Refused); err != nil {
+		return err
+	}
+	if result.Err != nil {
+		return errors.Join(fmt.Errorf("publish to Kafka: %w", result.Err), l.settle(ctx))
+	}
+	return nil
 }
 
 // await waits for Kafka and keeps the leadership meanwhile. Once that is lost, sending ends as soon as it can.
@@ -152,58 +178,37 @@ func (l *leader) do(ctx context.Context, statement func(context.Context) error) 
 	return err
 }
 
-// read settles what Kafka has and returns what is to be sent next, but for what is on its way.
-func (l *leader) read(ctx context.Context, rows int32, acked, onTheWay []int64) (batch, error) {
-	params := db.NextOutboxParams{
-		MaxRows: rows, MaxBytes: l.relay.cfg.BatchBytes, Remove: []int64{}, Mark: []int64{}, Skip: make([]int64, 0, len(acked)+len(onTheWay)),
-	}
-	params.Skip = append(append(params.Skip, acked...), onTheWay...)
-	switch {
-	case len(acked) == 0:
-	case l.relay.cfg.Retention > 0:
-		params.Mark = acked
-	default:
-		params.Remove = acked
-	}
-	var found batch
-	err := l.do(ctx, func(ctx context.Context) (err error) {
-		found.rows, err = l.queries.NextOutbox(ctx, params)
-		return err
-	})
-	if err != nil {
-		return batch{}, fmt.Errorf("settle and read the outbox: %w", err)
-	}
-	var bytes int64
-	found.ids = make([]int64, len(found.rows))
-	for i := range found.rows {
-		found.ids[i] = found.rows[i].ID
-		bytes += int64(len(found.rows[i].Payload))
-	}
-	found.full = len(found.rows) > 0 && (len(found.rows) == int(rows) || bytes >= l.relay.cfg.BatchBytes)
-	return found, nil
-}
-
-func (l *leader) settle(ctx context.Context, acked []int64) error {
-	if len(acked) == 0 {
+// settle has the outbox forget what Kafka has, or mark it, if it is to be kept for a while.
+func (l *leader) settle(ctx context.Context) error {
+	if len(l.acked) == 0 {
 		return nil
 	}
-	_, err := l.read(ctx, 0, acked, nil)
-	return err
+	err := l.do(ctx, func(ctx context.Context) error {
+		if l.relay.cfg.Retention > 0 {
+			return l.queries.MarkOutbox(ctx, l.acked)
+		}
+		return l.queries.RemoveOutbox(ctx, l.acked)
+	})
+	if err != nil {
+		return fmt.Errorf("settle what was published: %w", err)
+	}
+	l.acked, l.settled = l.acked[:0], time.Now()
+	return nil
 }
 
 // bury moves what Kafka refuses for good to the dead letters. Later events of the same aggregate go on: consumers read the state from the database.
-func (l *leader) bury(ctx context.Context, sent batch, refused map[int]error) error {
+func (l *leader) bury(ctx context.Context, sent []entry, refused map[int]error) error {
 	for i, reason := range refused {
 		err := l.do(ctx, func(ctx context.Context) error {
-			_, err := l.queries.BuryOutbox(ctx, reason.Error(), sent.ids[i])
+			_, err := l.queries.BuryOutbox(ctx, reason.Error(), sent[i].id)
 			return err
 		})
 		if err != nil {
 			return fmt.Errorf("move an event to the dead letters: %w", err)
 		}
 		l.relay.metrics.deadLetters.Inc()
-		l.relay.deps.Logger.ErrorContext(ctx, "Kafka refuses an event, it is among the dead letters", "event_id", sent.rows[i].EventID,
-			"aggregate_id", sent.rows[i].AggregateID, "reason", reason)
+		l.relay.deps.Logger.ErrorContext(ctx, "Kafka refuses an event, it is among the dead letters", "event_id", sent[i].eventID,
+			"aggregate_id", sent[i].aggregateID, "reason", reason)
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/atlas-platform/atlas/internal/kafka"
-	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
 var (
@@ -25,7 +24,7 @@ const (
 
 // records makes the record of each outbox row: keyed by the aggregate, the payload byte for byte as it was committed. They share a few large
 // allocations: a batch lives and dies as one.
-func records(rows []db.NextOutboxRow) []*sarama.Record {
+func records(rows []entry) []*sarama.Record {
 	pointers, values := make([]*sarama.Record, len(rows)), make([]sarama.Record, len(rows))
 	headers, headerPointers := make([]sarama.RecordHeader, 0, headersMax*len(rows)), make([]*sarama.RecordHeader, 0, headersMax*len(rows))
 	text := make([]byte, 0, 2*uuidLength*len(rows))
@@ -35,18 +34,18 @@ func records(rows []db.NextOutboxRow) []*sarama.Record {
 	}
 	for i := range rows {
 		row, begin := &rows[i], len(headers)
-		headers = append(headers, sarama.RecordHeader{Key: eventIDKey, Value: spell(row.EventID)})
+		headers = append(headers, sarama.RecordHeader{Key: eventIDKey, Value: spell(row.eventID)})
 		// A payload without a type is published all the same: the consumers' dead-letter topic is where somebody will see it.
-		if name := eventType(row.Payload); len(name) > 0 {
+		if name := eventType(row.payload); len(name) > 0 {
 			headers = append(headers, sarama.RecordHeader{Key: eventTypeKey, Value: name})
 		}
-		if row.Traceparent != nil {
-			headers = append(headers, sarama.RecordHeader{Key: traceparentKey, Value: []byte(*row.Traceparent)})
+		if len(row.traceparent) > 0 {
+			headers = append(headers, sarama.RecordHeader{Key: traceparentKey, Value: row.traceparent})
 		}
 		for j := begin; j < len(headers); j++ {
 			headerPointers = append(headerPointers, &headers[j])
 		}
-		values[i] = sarama.Record{Key: spell(row.AggregateID), Value: row.Payload, Headers: headerPointers[begin:len(headers):len(headers)]}
+		values[i] = sarama.Record{Key: spell(row.aggregateID), Value: row.payload, Headers: headerPointers[begin:len(headers):len(headers)]}
 		pointers[i] = &values[i]
 	}
 	return pointers

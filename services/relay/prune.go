@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/atlas-platform/atlas/internal/pause"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
@@ -30,6 +31,6 @@ func (r *Relay) prune(ctx context.Context) {
 		if pruned == pruneBatch {
 			wait = prunePause
 		}
-		_ = r.pause(ctx, wait) // ctx is looked at above
+		_ = pause.For(ctx, wait) // ctx is looked at above
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/atlas-platform/atlas/internal/kafka"
+	"github.com/atlas-platform/atlas/internal/pause"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/services/relay/produce"
 )
@@ -28,7 +29,9 @@ const leadershipKey = 0x72656c6179
 // Config sets up a relay. Topic and Brokers are required; a zero value elsewhere means the default.
 type Config struct {
 	Brokers []string
-	Topic   string
+	// Secure sets up TLS and SASL in the settings of each new client; default: neither.
+	Secure func(*sarama.Config) error
+	Topic  string
 
 	PollInterval    time.Duration // how often the outbox is looked at without a nudge; default 50 ms
 	GatherInterval  time.Duration // least time from one look that found events to the next, unless there is a backlog; default 5 ms
@@ -78,9 +81,15 @@ type Producer interface {
 	Close() error
 }
 
-// NewProducer connects to Kafka. It fails when no broker answers.
-func NewProducer(brokers []string, topic string) (Producer, error) {
-	client, err := sarama.NewClient(brokers, kafka.NewProducerConfig("atlas-relay"))
+// NewProducer connects to Kafka. It fails when no broker answers. secure is Config.Secure.
+func NewProducer(brokers []string, topic string, secure func(*sarama.Config) error) (Producer, error) {
+	settings := kafka.NewProducerConfig("atlas-relay")
+	if secure != nil {
+		if err := secure(settings); err != nil {
+			return nil, err
+		}
+	}
+	client, err := sarama.NewClient(brokers, settings)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka: %w", err)
 	}
@@ -101,7 +110,7 @@ type Relay struct {
 func New(cfg Config, deps Deps) *Relay {
 	cfg = cfg.withDefaults()
 	if deps.NewProducer == nil {
-		deps.NewProducer = func() (Producer, error) { return NewProducer(cfg.Brokers, cfg.Topic) }
+		deps.NewProducer = func() (Producer, error) { return NewProducer(cfg.Brokers, cfg.Topic, cfg.Secure) }
 	}
 	return &Relay{cfg: cfg, deps: deps, metrics: newMetrics(deps.Registerer), nudges: make(chan struct{}, 1)}
 }
@@ -137,7 +146,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		if err := r.candidacy(ctx, retry.Reset); err != nil && ctx.Err() == nil {
 			r.failure.Store(&err)
 			r.deps.Logger.WarnContext(ctx, "relay stopped, will try again", "error", err)
-			_ = r.pause(ctx, retry.NextBackOff()) // ctx is looked at above
+			_ = pause.For(ctx, retry.NextBackOff()) // ctx is looked at above
 		}
 	}
 	return nil
@@ -157,7 +166,7 @@ func (r *Relay) measure(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			r.metrics.backlog(math.NaN(), math.NaN(), math.NaN()) // unknown; why is in the log of whatever needs the database
 		}
-		_ = r.pause(ctx, r.cfg.MeasureInterval) // ctx is looked at above
+		_ = pause.For(ctx, r.cfg.MeasureInterval) // ctx is looked at above
 	}
 }
 
@@ -167,16 +176,4 @@ func (r *Relay) limited(ctx context.Context, statement func(context.Context) err
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.QueryTimeout)
 	defer cancel()
 	return statement(ctx)
-}
-
-// pause waits for d or for the end of ctx, whose error it returns.
-func (r *Relay) pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -37,7 +37,7 @@ func (g gated) Send(ctx context.Context, records []*sarama.Record) produce.Outco
 // before is NewProducer of a relay whose batches stop at the gate.
 func (g gated) before(brokers []string, topic string) func() (relay.Producer, error) {
 	return func() (relay.Producer, error) {
-		producer, err := relay.NewProducer(brokers, topic)
+		producer, err := relay.NewProducer(brokers, topic, nil)
 		return gated{producer, g.arrived, g.enter}, err
 	}
 }

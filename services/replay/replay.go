@@ -17,6 +17,7 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/kafka"
+	"github.com/atlas-platform/atlas/internal/pause"
 )
 
 // Config is the command's configuration.
@@ -71,7 +72,11 @@ const waitInterval = time.Second
 // Run sets the group back and writes what it did to out, and what it waits for to progress.
 func Run(ctx context.Context, cfg Config, o Options, out, progress io.Writer) ([]Move, error) {
 	group := cfg.GroupPrefix + "-" + o.Group
-	client, err := sarama.NewClient(cfg.Brokers, kafka.NewConfig("atlas-replay"))
+	settings := kafka.NewConfig("atlas-replay")
+	if err := cfg.Secure(settings); err != nil {
+		return nil, err
+	}
+	client, err := sarama.NewClient(cfg.Brokers, settings)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka: %w", err)
 	}
@@ -127,12 +132,8 @@ func empty(ctx context.Context, admin sarama.ClusterAdmin, group string, o Optio
 		if !told {
 			fmt.Fprintf(progress, "waiting until the %d members of %s have stopped …\n", members, group)
 		}
-		timer := time.NewTimer(waitInterval)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return fmt.Errorf("wait until the group %s is empty: %w", group, ctx.Err())
-		case <-timer.C:
+		if err := pause.For(ctx, waitInterval); err != nil {
+			return fmt.Errorf("wait until the group %s is empty: %w", group, err)
 		}
 	}
 }

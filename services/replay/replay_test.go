@@ -17,7 +17,7 @@ import (
 	"github.com/atlas-platform/atlas/services/replay"
 )
 
-const patience = 30 * time.Second
+const patience = 2 * time.Minute
 
 func onBoth(t *testing.T, test func(t *testing.T, brokers []string)) {
 	t.Run("fake", func(t *testing.T) {

@@ -15,10 +15,12 @@ import (
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
+	"github.com/atlas-platform/atlas/internal/jobs/jobstest"
 	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/tasks"
 	"github.com/atlas-platform/atlas/services/worker"
 )
 
@@ -47,8 +49,8 @@ func (w *purgeWorld) delete(t *testing.T) {
 
 func (w *purgeWorld) start(t *testing.T) (stop func()) {
 	t.Helper()
-	engine := fast()
-	engine.Lease = patience // no test of leases
+	engine := jobstest.Fast()
+	engine.Lease = jobstest.Patience // no test of leases
 	return kafkatest.Start(t, worker.New(worker.Config{Engine: engine}, worker.Deps{Logger: kafkatest.Logger(t), Pool: w.Pool}).Run)
 }
 
@@ -99,11 +101,11 @@ func TestPurgeDeletesEveryItemOfADeletedCollection(t *testing.T) {
 	kept := w.Item(t, w.Collection(t), "kept", "")
 	w.delete(t)
 	w.start(t)
-	job := becomes(t, w.Pool, w.job, "SUCCEEDED")
+	job := jobstest.Becomes(t, w.Pool, w.job, "SUCCEEDED")
 	require.JSONEq(t, `{"items":5000}`, string(job.Result))
 	require.EqualValues(t, items, job.Done)
 	require.EqualValues(t, items, job.Total)
-	require.Equal(t, []string{"RUNNING", "SUCCEEDED"}, states(t, w.Pool, w.job))
+	require.Equal(t, []string{"RUNNING", "SUCCEEDED"}, jobstest.States(t, w.Pool, w.job))
 	require.Equal(t, 1, count(t, w.Pool, "SELECT count(*) FROM items WHERE id = $1 AND deleted_at IS NULL", kept))
 	w.Exec(t, "DELETE FROM items WHERE id = $1", kept)
 	w.requireDeletedOnce(t, items)
@@ -117,17 +119,17 @@ func TestAPurgeGoesOnAfterItsWorkerDied(t *testing.T) {
 	w.delete(t)
 	for i, done := range []int64{1000, 3000} {
 		stop := w.start(t)
-		require.Eventually(t, func() bool { return read(t, w.Pool, w.job).Done >= done }, patience, time.Millisecond)
+		require.Eventually(t, func() bool { return jobstest.Read(t, w.Pool, w.job).Done >= done }, jobstest.Patience, time.Millisecond)
 		if i == 0 {
 			w.Exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
 				AND query LIKE '%DeleteItemsOfCollection%'`)
 		}
 		stop()
 		// Committed is what was counted, at every moment.
-		require.EqualValues(t, items-w.live(t), read(t, w.Pool, w.job).Done)
+		require.EqualValues(t, items-w.live(t), jobstest.Read(t, w.Pool, w.job).Done)
 	}
 	w.start(t)
-	require.JSONEq(t, `{"items":5500}`, string(becomes(t, w.Pool, w.job, "SUCCEEDED").Result))
+	require.JSONEq(t, `{"items":5500}`, string(jobstest.Becomes(t, w.Pool, w.job, "SUCCEEDED").Result))
 	w.requireDeletedOnce(t, items)
 }
 
@@ -143,7 +145,7 @@ func TestAPurgeGoesOnFromItsCheckpointAndLooksBackOnce(t *testing.T) {
 	// The checkpoint is behind the second item, but the first one is live: it was committed behind the purge's back.
 	w.Exec(t, "UPDATE jobs SET checkpoint = jsonb_build_object('after', $2::text, 'done', 7, 'total', 8) WHERE id = $1", w.job, ids[1].String())
 	w.start(t)
-	job := becomes(t, w.Pool, w.job, "SUCCEEDED")
+	job := jobstest.Becomes(t, w.Pool, w.job, "SUCCEEDED")
 	require.JSONEq(t, `{"items":10}`, string(job.Result))
 	require.EqualValues(t, 10, job.Total)
 	w.requireDeletedOnce(t, 3)
@@ -152,10 +154,10 @@ func TestAPurgeGoesOnFromItsCheckpointAndLooksBackOnce(t *testing.T) {
 func TestAPurgeOfALiveCollectionIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newPurgeWorld(t, 1)
-	alive, none := enqueue(t, w.Seed, worker.TypePurge, &w.collection, 5), enqueue(t, w.Seed, worker.TypePurge, nil, 5)
+	alive, none := jobstest.Enqueue(t, w.Seed, tasks.TypePurge, &w.collection, 5), jobstest.Enqueue(t, w.Seed, tasks.TypePurge, nil, 5)
 	w.start(t)
-	require.Equal(t, "the collection is not deleted", *becomes(t, w.Pool, alive, "FAILED").Error)
-	require.Equal(t, "the job names no collection", *becomes(t, w.Pool, none, "FAILED").Error)
+	require.Equal(t, "the collection is not deleted", *jobstest.Becomes(t, w.Pool, alive, "FAILED").Error)
+	require.Equal(t, "the job names no collection", *jobstest.Becomes(t, w.Pool, none, "FAILED").Error)
 	require.Equal(t, 1, w.live(t))
 }
 
@@ -200,7 +202,7 @@ func TestAPurgeTakesWhatWasCreatedJustBefore(t *testing.T) {
 	}))
 	w.start(t)
 	writers.Wait()
-	becomes(t, w.Pool, w.job, "SUCCEEDED")
+	jobstest.Becomes(t, w.Pool, w.job, "SUCCEEDED")
 	w.requireDeletedOnce(t, count(t, w.Pool, "SELECT count(*) FROM items"))
 }
 
@@ -217,9 +219,9 @@ func TestAnItemIsDeletedOnce(t *testing.T) {
 	w.start(t)
 	require.Eventually(t, func() bool {
 		return count(t, w.Pool, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
-	}, patience, 5*time.Millisecond)
+	}, jobstest.Patience, 5*time.Millisecond)
 	require.NoError(t, tx.Commit(t.Context()))
-	require.JSONEq(t, `{"items":0}`, string(becomes(t, w.Pool, w.job, "SUCCEEDED").Result))
+	require.JSONEq(t, `{"items":0}`, string(jobstest.Becomes(t, w.Pool, w.job, "SUCCEEDED").Result))
 	require.Zero(t, count(t, w.Pool, "SELECT count(*) FROM items WHERE version <> 2"))
 	require.Zero(t, count(t, w.Pool, "SELECT count(*) FROM outbox WHERE aggregate_id <> $1", w.job), "only the test deleted the item")
 }
@@ -229,15 +231,14 @@ func TestTheWorkerHostsTheJanitor(t *testing.T) {
 	t.Parallel()
 	w := newPurgeWorld(t, 20)
 	w.delete(t)
-	engine := fast()
-	engine.JanitorInterval = 10 * time.Millisecond
-	kafkatest.Start(t, worker.New(worker.Config{Trash: config.Trash{Retention: time.Millisecond}, Engine: engine}, worker.Deps{
+	engine := jobstest.Fast()
+	kafkatest.Start(t, worker.New(worker.Config{Trash: config.Trash{Retention: time.Millisecond}, Engine: engine, JanitorInterval: 10 * time.Millisecond}, worker.Deps{
 		Logger: kafkatest.Logger(t), Pool: w.Pool,
 	}).Run)
-	require.Eventually(t, func() bool { return w.live(t) == 0 }, patience, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return w.live(t) == 0 }, jobstest.Patience, 5*time.Millisecond)
 	w.Exec(t, "INSERT INTO item_index_state SELECT id, version FROM items")
 	require.Eventually(t, func() bool {
 		return count(t, w.Pool, "SELECT (SELECT count(*) FROM collections) + (SELECT count(*) FROM items) + (SELECT count(*) FROM jobs)") == 0
-	}, patience, 5*time.Millisecond)
+	}, jobstest.Patience, 5*time.Millisecond)
 	require.Zero(t, count(t, w.Pool, "SELECT count(*) FROM item_index_state"))
 }

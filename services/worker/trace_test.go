@@ -12,8 +12,10 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
+	"github.com/atlas-platform/atlas/internal/jobs/jobstest"
 	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/tasks"
 	"github.com/atlas-platform/atlas/internal/telemetry"
 	"github.com/atlas-platform/atlas/services/worker"
 )
@@ -50,15 +52,15 @@ func TestAJobsLogsAndEventsBelongToTheRequestThatQueuedIt(t *testing.T) {
 	seed := indexingtest.NewSeed(t, pool)
 	collection := seed.Collection(t)
 	item := seed.Item(t, collection, "one", "")
-	id := enqueue(t, seed, worker.TypePurge, &collection, 3)
+	id := jobstest.Enqueue(t, seed, tasks.TypePurge, &collection, 3)
 	seed.Exec(t, "UPDATE collections SET deleted_at = now() WHERE id = $1", collection)
 	seed.Exec(t, "UPDATE jobs SET trace_id = 'the-request', traceparent = $2 WHERE id = $1", id, parent)
-	untraced := enqueue(t, seed, worker.TypePurge, &collection, 3) // queued by the release before
+	untraced := jobstest.Enqueue(t, seed, tasks.TypePurge, &collection, 3) // queued by the release before
 
 	logs := &record{}
-	kafkatest.Start(t, worker.New(worker.Config{Engine: fast()}, worker.Deps{Logger: telemetry.NewLogger(logs, "info", "json"), Pool: pool}).Run)
-	becomes(t, pool, id, "SUCCEEDED")
-	becomes(t, pool, untraced, "SUCCEEDED")
+	kafkatest.Start(t, worker.New(worker.Config{Engine: jobstest.Fast()}, worker.Deps{Logger: telemetry.NewLogger(logs, "info", "json"), Pool: pool}).Run)
+	jobstest.Becomes(t, pool, id, "SUCCEEDED")
+	jobstest.Becomes(t, pool, untraced, "SUCCEEDED")
 
 	rows, err := pool.Query(context.Background(), "SELECT payload, traceparent FROM outbox WHERE aggregate_id IN ($1, $2) ORDER BY id", id, item)
 	require.NoError(t, err)
@@ -79,7 +81,7 @@ func TestAJobsLogsAndEventsBelongToTheRequestThatQueuedIt(t *testing.T) {
 	}
 	require.NoError(t, rows.Err())
 	require.Equal(t, map[event.Type]int{event.JobUpdated: 2, event.ItemDeleted: 1}, types)
-	require.Eventually(t, func() bool { return len(logs.with("job attempt ended")) == 2 }, patience, time.Millisecond)
+	require.Eventually(t, func() bool { return len(logs.with("job attempt ended")) == 2 }, jobstest.Patience, time.Millisecond)
 	for _, message := range []string{"job started", "job attempt ended"} {
 		for _, line := range logs.with(message) {
 			require.Equal(t, strings.Contains(line, id.String()), strings.Contains(line, `"trace_id":"the-request"`), line)

@@ -35,7 +35,12 @@ REFUSALS = [
     ("validation", "must have a host name or an IP address"),
     ("validation", "is the tag to merge into"),
     ("validation", "may contain admin only for a platform admin"),
+    ("validation", "only platform admins can name another"),  # the folder in a path is the collection's
+    ("validation", "is no name of a file"),  # a segment too long for a file system
     ("validation", "must be in the future and at most 366 days away"),
+    ("validation", "must be at most 366 days away"),
+    ("validation", "is not usable: the cron expression"),
+    ("validation", "is not usable: the time zone"),
 ]
 
 CURSOR = re.compile(r"^[A-Za-z0-9_-]{40,}$")
@@ -95,6 +100,13 @@ def prepare_body(operation, case):
         body = dict(KNOWN["login"])
     if operation == "changePassword" and (sometimes(str(body.get("current_password"))) or body.get("current_password") == KNOWN["login"]["password"]):
         body = {"current_password": KNOWN["login"]["password"], "new_password": KNOWN["login"]["password"]}
+    if operation in ("createSchedule", "updateSchedule") and sometimes(str(body)):  # few texts that the patterns allow are moments and zones
+        body |= {name: value for name, value in {"cron": "30 3 * * 1", "time_zone": "Europe/Zurich"}.items() if name in body}
+    job = body if operation == "createJob" else body.get("job") if operation in ("createSchedule", "updateSchedule") else None
+    parameters = job.get("parameters") if isinstance(job, dict) else None
+    if isinstance(parameters, dict) and isinstance(parameters.get("path"), str) and sometimes(parameters["path"]):  # its own folder
+        named = {"path": f"{job.get('type')}s/{parameters.get('collection_id')}/{len(parameters['path'])}"}
+        body = job | {"parameters": parameters | named} if job is body else body | {"job": job | {"parameters": parameters | named}}
     if operation == "createToken" and sometimes(str(body.get("name"))):
         body["expires_at"] = KNOWN["tomorrow"]
     if body != case.body:

@@ -17,6 +17,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/config"
 	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
 	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
+	"github.com/atlas-platform/atlas/internal/objects/objectstest"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 	"github.com/atlas-platform/atlas/internal/search"
 	"github.com/atlas-platform/atlas/internal/telemetry"
@@ -62,13 +63,14 @@ func start(t *testing.T, wrap func(http.Handler) http.Handler) *platform {
 	kafkatest.Start(t, indexer.New(indexer.Config{Kafka: events, Elasticsearch: engine, GroupPrefix: topic},
 		indexer.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry}).Run)
 	kafkatest.Start(t, audit.New(audit.Config{Kafka: events, GroupPrefix: topic}, audit.Deps{Logger: logger, Pool: pool, Registerer: registry}).Run)
+	files := objectstest.Open(t, objectstest.Folder(t))
 	kafkatest.Start(t, worker.New(worker.Config{Elasticsearch: engine},
-		worker.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Registerer: registry}).Run)
+		worker.Deps{Logger: logger, Pool: pool, Elasticsearch: es, Objects: files, Registerer: registry}).Run)
 
 	cfg, err := config.LoadFrom[api.Config](map[string]string{"JWT_SIGNING_KEY_FILE": keyFile, "ACCESS_TOKEN_TTL": tokenTTL.String()})
 	require.NoError(t, err)
 	handler, err := api.NewHandler(cfg, api.Deps{
-		Logger: logger, Pool: pool, Registry: registry, Health: telemetry.NewHealth(nil), Nudge: publisher.Nudge,
+		Logger: logger, Pool: pool, Objects: files, Registry: registry, Health: telemetry.NewHealth(nil), Nudge: publisher.Nudge,
 		Searcher: search.NewFallback(search.NewElasticsearch(es, alias), search.NewPostgres(pool)),
 	})
 	require.NoError(t, err)

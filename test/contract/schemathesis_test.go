@@ -86,7 +86,9 @@ func seed(t *testing.T, friend *person, people ...*person) {
 		require.NoError(t, client.Check(added.HTTPResponse, added.Body))
 		_, err = who.LoginWithResponse(ctx, client.LoginRequest{Email: who.email, Password: password}) // a session
 		require.NoError(t, err)
-		job, err := who.CreateJobWithResponse(ctx, nil, client.JobCreate{Type: client.Reindex, Parameters: client.ReindexParameters{CollectionID: id}})
+		reindex, err := client.NewJob("reindex", client.ReindexParameters{CollectionID: &id})
+		require.NoError(t, err)
+		job, err := who.CreateJobWithResponse(ctx, nil, reindex)
 		require.NoError(t, err)
 		require.NoError(t, client.Check(job.HTTPResponse, job.Body))
 	}

@@ -66,8 +66,10 @@ func TestAtlasJobReindexesACollection(t *testing.T) {
 	job := &platformv1alpha1.AtlasJob{
 		ObjectMeta: metav1.ObjectMeta{Namespace: stackKey.Namespace, GenerateName: "reindex-"},
 		Spec: platformv1alpha1.AtlasJobSpec{
-			StackRef: platformv1alpha1.AtlasStackReference{Name: stackKey.Name}, Type: "reindex",
-			Reindex: &platformv1alpha1.ReindexJob{CollectionID: collection.JSON201.ID.String()},
+			StackRef: platformv1alpha1.AtlasStackReference{Name: stackKey.Name},
+			AtlasJobWork: platformv1alpha1.AtlasJobWork{
+				Type: platformv1alpha1.AtlasJobTypeReindex, Reindex: &platformv1alpha1.ReindexJob{CollectionID: collection.JSON201.ID.String()},
+			},
 		},
 	}
 	require.NoError(t, e.cluster.Create(t.Context(), job))

@@ -5,6 +5,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/hack/devenv/process"
@@ -39,8 +41,10 @@ type platformBundle struct {
 	// database is the URL without a proxy.
 	database string
 	env      []string
-	kafka    *proxyBundle
+	kafka    *proxyBundle // nil: nothing is between
 	roles    []*roleProcess
+	// handed are events that a test gave to the trail itself, without the topic.
+	handed []uuid.UUID
 }
 
 // roleProcess is one process of a role.
@@ -67,8 +71,9 @@ func build(t testing.TB, overlay string) string {
 	return program
 }
 
-// newPlatform makes an empty Atlas on the servers and starts a process for each of the roles.
-func newPlatform(t testing.TB, b *serverBundle, program string, roles ...string) *platformBundle {
+// newPlatform makes an empty Atlas on the servers and starts a process for each of the roles. Only where it is to be cut off from Kafka there is a proxy
+// between, for one platform at a time.
+func newPlatform(t testing.TB, b *serverBundle, program string, cut bool, roles ...string) *platformBundle {
 	t.Helper()
 	ctx := t.Context()
 	name := "faults_" + strings.ReplaceAll(uuid.NewString(), "-", "")[:12]
@@ -96,7 +101,11 @@ func newPlatform(t testing.TB, b *serverBundle, program string, roles ...string)
 	}
 	out, code := p.command("migrate")
 	require.Zero(t, code, out)
-	p.kafka = newProxy(t, kafkaServer, b.KafkaProxy, b.KafkaProxied)
+	if cut {
+		b.proxied.Lock() // there is one address for it
+		t.Cleanup(b.proxied.Unlock)
+		p.kafka = newProxy(t, kafkaServer, b.KafkaProxy, b.KafkaProxied)
+	}
 	for _, role := range roles {
 		p.addRole(role)
 	}
@@ -137,7 +146,7 @@ func (p *platformBundle) addRole(role string) {
 	r.links[kafkaServer] = p.kafka
 	p.roles = append(p.roles, r)
 	r.start()
-	p.t.Cleanup(r.kill)
+	p.t.Cleanup(func() { _ = r.kill() }) // it may have ended
 }
 
 func (r *roleProcess) start() {
@@ -145,10 +154,14 @@ func (r *roleProcess) start() {
 	log, err := os.OpenFile(filepath.Join(p.folder, r.name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	require.NoError(p.t, err)
 	defer log.Close()
+	brokers := p.servers.KafkaBrokers
+	if p.kafka != nil {
+		brokers = p.kafka.address()
+	}
 	cmd := exec.CommandContext(context.Background(), p.program, r.role)
 	cmd.Env = append([]string{
 		"DATABASE_URL=" + at(p.t, p.database, r.links[postgres].address()), "ELASTICSEARCH_URL=http://" + r.links[elasticsearch].address(),
-		"KAFKA_BROKERS=" + p.kafka.address(), "LISTEN_ADDR=" + r.address, "OPS_ADDR=" + r.ops,
+		"KAFKA_BROKERS=" + brokers, "LISTEN_ADDR=" + r.address, "OPS_ADDR=" + r.ops,
 	}, p.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -156,30 +169,35 @@ func (r *roleProcess) start() {
 	r.cmd = cmd
 }
 
-func (r *roleProcess) signal(signal syscall.Signal) { _ = r.cmd.Process.Signal(signal) }
+// signal returns an error when the process has ended.
+func (r *roleProcess) signal(signal syscall.Signal) error { return r.cmd.Process.Signal(signal) }
 
 // kill ends the process at once.
-func (r *roleProcess) kill() {
-	r.signal(syscall.SIGKILL)
+func (r *roleProcess) kill() error {
+	err := r.signal(syscall.SIGKILL)
 	_ = r.cmd.Wait() // killed: always an error
+	return err
 }
 
 // stop ends the process as Kubernetes does, and returns how long it took.
-func (r *roleProcess) stop() time.Duration {
+func (r *roleProcess) stop() (time.Duration, error) {
 	began := time.Now()
-	r.signal(syscall.SIGTERM)
-	killer := time.AfterFunc(30*time.Second, func() { r.signal(syscall.SIGKILL) })
+	err := r.signal(syscall.SIGTERM)
+	killer := time.AfterFunc(30*time.Second, func() { _ = r.signal(syscall.SIGKILL) })
 	defer killer.Stop()
 	_ = r.cmd.Wait() // an error when it was killed
-	return time.Since(began)
+	return time.Since(began), err
 }
 
 // waitReady waits until an API answers.
 func (r *roleProcess) waitReady() {
-	require.Eventually(r.platform.t, func() bool {
+	if !assert.Eventually(r.platform.t, func() bool {
 		status, _, err := get(context.Background(), "http://"+r.ops+"/readyz")
 		return err == nil && status == 200
-	}, time.Minute, 50*time.Millisecond, "%s is not ready", r.name)
+	}, time.Minute, 50*time.Millisecond, "%s is not ready", r.name) {
+		r.platform.logTails(true)
+		r.platform.t.FailNow()
+	}
 }
 
 // leads tells whether this API's relay leads.
@@ -207,9 +225,16 @@ func (p *platformBundle) logTails(wrong bool) {
 	}
 }
 
+// freeAddress picks a port below those that kernels use for outgoing connections and beside hack/devenv's: nobody takes it while its process is down.
 func freeAddress(t testing.TB) string {
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	t.Helper()
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))
+		if l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", address); err == nil {
+			require.NoError(t, l.Close())
+			return address
+		}
+	}
+	t.Fatal("no port is free between 10000 and 20000 on 127.0.0.1")
+	return ""
 }

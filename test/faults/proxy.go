@@ -42,6 +42,11 @@ func (p *proxyBundle) partition() {
 	}
 }
 
+// deaf lets nothing come back, and tells nobody.
+func (p *proxyBundle) deaf() {
+	p.add(`{"name": "deaf", "type": "timeout", "stream": "downstream", "attributes": {"timeout": 0}}`)
+}
+
 // slow delays everything that goes through.
 func (p *proxyBundle) slow() {
 	p.add(`{"name": "slow", "type": "latency", "stream": "downstream", "attributes": {"latency": 300, "jitter": 250}}`)

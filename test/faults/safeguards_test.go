@@ -5,75 +5,146 @@ package faults
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
-
-	"github.com/atlas-platform/atlas/internal/event"
-	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
-// mutantSettle is how long a program that lacks a safeguard may try to settle.
-const mutantSettle = 25 * time.Second
+// TestMain lets more scenarios run at a time than there are processors: most of their time they wait.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if flag.Lookup("test.parallel").Value.String() < "6" {
+		_ = flag.Set("test.parallel", "6") // a number
+	}
+	os.Exit(m.Run())
+}
+
+// edit takes something out of a source file.
+type edit struct {
+	file          string // from the root
+	text, without string
+}
 
 // safeguard is something in the program that keeps the promises, and a scenario in which they are broken without it.
 type safeguard struct {
-	name string
-	// file holds the safeguard, from the root; text is it, and without is what is left when it is taken out.
-	file, text, without string
-	also                map[string]string // other replacements that this takes
-	roles               []string
-	scenario            func(p *platformBundle, c *client)
+	name     string
+	edits    []edit
+	database string // what is taken out of PostgreSQL, as SQL
+	roles    []string
+	scenario func(p *platformBundle, c *client)
+	cut      bool   // it cuts the platform off from Kafka
+	finds    string // the kind of finding that there has to be without it
+	shown    bool   // another one shows that the program as it is comes through
 }
 
 var safeguards = []safeguard{
 	{
-		name:    "the index compares versions",
-		file:    "internal/elastic/bulk.go",
-		text:    "	body = strconv.AppendInt(append(body, `,\"version\":`...), a.Version, 10)\n	body = append(append(append(body, `,\"version_type\":\"`...), a.VersionType...), `\"}}`...)\n",
-		without: "	body = append(body, `}}`...)\n",
-		roles:   []string{"api", "audit", "indexer"}, scenario: lateBulk,
+		name: "the index compares versions", scenario: lateBulk, finds: staleIndex, roles: []string{"api", "audit", "indexer"},
+		edits: []edit{{
+			"internal/elastic/bulk.go",
+			"	body = strconv.AppendInt(append(body, `,\"version\":`...), a.Version, 10)\n	body = append(append(append(body, `,\"version_type\":\"`...), a.VersionType...), `\"}}`...)\n",
+			"	body = append(body, `}}`...)\n",
+		}},
 	},
 	{
-		name:    "a batch is committed after its work",
-		file:    "internal/kafka/batch.go",
-		text:    "		if len(batch) == 0 || !m.finish(ctx, place, batch) {",
-		without: "		if len(batch) > 0 {\n			session.MarkMessage(batch[len(batch)-1], \"\")\n			session.Commit()\n		}\n		if len(batch) == 0 || !m.finish(ctx, place, batch) {",
-		roles:   []string{"api", "audit", "indexer"}, scenario: killedAtWork,
+		name: "a batch is committed after its work", scenario: killedAtWork, finds: lostEvent, roles: []string{"api", "audit", "indexer"},
+		edits: []edit{{
+			"internal/kafka/batch.go",
+			"		if len(batch) == 0 || !m.finish(ctx, place, batch) {",
+			"		if len(batch) > 0 {\n			session.MarkMessage(batch[len(batch)-1], \"\")\n			session.Commit()\n		}\n		if len(batch) == 0 || !m.finish(ctx, place, batch) {",
+		}},
 	},
 	{
-		name:    "one relay leads",
-		file:    "services/relay/candidacy.go",
-		text:    "		if leads {\n",
-		without: "		if leads || true {\n",
-		roles:   []string{"api", "api", "audit", "indexer"}, scenario: calm,
+		name: "one relay leads", scenario: calm, finds: repetition, roles: []string{"api", "api", "audit", "indexer"},
+		edits: []edit{{"services/relay/candidacy.go", "		if leads {\n", "		if leads || true {\n"}},
 	},
 	{
-		name:    "an event leaves the outbox when Kafka has it, not before",
-		file:    "services/relay/leader.go",
-		text:    "		sendCtx, cancel := context.WithCancel(ctx)\n",
-		without: "		_ = l.settle(ctx, sending.ids)\n		sendCtx, cancel := context.WithCancel(ctx)\n",
-		roles:   []string{"api", "audit", "indexer"}, scenario: kafkaAway,
+		name: "the relay makes sure that it still leads", scenario: idle, finds: repetition, roles: []string{"api", "api", "audit", "indexer"},
+		edits: []edit{{
+			"services/relay/leader.go", "	if time.Since(l.heard) < freshness {\n", "	if true || time.Since(l.heard) < freshness {\n",
+		}},
 	},
 	{
-		name:    "the outbox is read without a cursor",
-		file:    "services/relay/leader.go",
-		text:    "	found.ids = make([]int64, len(found.rows))\n",
-		without: "	found.rows = slices.DeleteFunc(found.rows, func(row db.NextOutboxRow) bool { return row.ID <= l.cursor })\n	if n := len(found.rows); n > 0 {\n		l.cursor = found.rows[n-1].ID\n	}\n	found.ids = make([]int64, len(found.rows))\n",
-		also: map[string]string{
-			"	heard time.Time\n": "	heard time.Time\n	cursor int64\n",
-			"	\"fmt\"\n":         "	\"fmt\"\n	\"slices\"\n",
+		name: "what is sent again keeps its sequence number", scenario: lostAcknowledgement, cut: true, finds: repetition, roles: []string{"api", "audit", "indexer"},
+		edits: []edit{{
+			"services/relay/produce/lane.go", "		ProducerID: p.id, ProducerEpoch: p.epoch, FirstSequence: p.sequences[partition], Records: c.records,\n",
+			"		ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, Records: c.records,\n",
+		}},
+	},
+	{
+		name: "an event leaves the outbox when Kafka has it, not before", scenario: kafkaAway, cut: true, finds: lostEvent, roles: []string{"api", "audit", "indexer"},
+		edits: []edit{{
+			"services/relay/leader.go", "	sendCtx, cancel := context.WithCancel(ctx)\n",
+			"	for _, e := range batch {\n		l.acked = append(l.acked, e.id)\n	}\n	_ = l.settle(ctx)\n	sendCtx, cancel := context.WithCancel(ctx)\n",
+		}},
+	},
+	{
+		name: "the outbox is read without a cursor", scenario: lateCommit, finds: unpublished, roles: []string{"api", "audit", "indexer"},
+		edits: []edit{
+			{"services/relay/window.go", "		copy(e.eventID[:], columns[1])\n", "		if e.id <= cursor {\n			continue\n		}\n		cursor = e.id\n		copy(e.eventID[:], columns[1])\n"},
+			{"services/relay/window.go", "const waitingColumns = 5\n", "const waitingColumns = 5\n\nvar cursor int64\n"},
 		},
-		roles: []string{"api", "audit", "indexer"}, scenario: lateCommit,
+	},
+	{
+		name: "an item is written as the version that it was read before", scenario: twoEdits, finds: disorder, roles: []string{"api", "audit", "indexer"},
+		edits: []edit{{
+			"internal/postgres/db/item_write.sql.go",
+			"        collection_id = $1, title = $2, content = $3, source_url = $4,\n        source_key = CASE WHEN $5::boolean THEN $6 ELSE i.source_key END, metadata = $7, version = i.version + 1, updated_by = $8, updated_at = $9\n    WHERE i.id = $10 AND i.version = $11 ",
+			"        collection_id = $1, title = $2, content = $3, source_url = $4,\n        source_key = CASE WHEN $5::boolean THEN $6 ELSE i.source_key END, metadata = $7, version = i.version + 1, updated_by = $8, updated_at = $9\n    WHERE i.id = $10 AND $11::bigint > 0 ",
+		}},
+	},
+	{
+		name: "a collection is locked, and its version bumped, before its event", scenario: twoRenames, finds: disorder, roles: []string{"api", "audit", "indexer"},
+		edits: []edit{
+			{"internal/postgres/db/collections.sql.go", "m.user_id = $2)\nFOR NO KEY UPDATE OF c\n", "m.user_id = $2)\n"},
+			{
+				"services/api/collections.go", "	row.Version, err = q.UpdateCollection(ctx, db.UpdateCollectionParams{\n",
+				"	if err := emit(ctx, q, event.CollectionUpdated, collectionEntity(row.ID), row.UpdatedAt, event.CollectionData{\n		CollectionID: row.ID, EntityVersion: row.Version + 1, ChangedFields: changed, Name: row.Name,\n	}); err != nil {\n		return err\n	}\n	row.Version, err = q.UpdateCollection(ctx, db.UpdateCollectionParams{\n",
+			},
+			{
+				"services/api/collections.go",
+				"		return fmt.Errorf(\"update the collection: %w\", err)\n	}\n	return emit(ctx, q, event.CollectionUpdated, collectionEntity(row.ID), row.UpdatedAt, event.CollectionData{\n		CollectionID: row.ID, EntityVersion: row.Version, ChangedFields: changed, Name: row.Name,\n	})\n",
+				"		return fmt.Errorf(\"update the collection: %w\", err)\n	}\n	return nil\n",
+			},
+		},
+	},
+	{
+		name: "the trail takes an event once", scenario: doneAgain, finds: surplusEvent, roles: []string{"api", "audit", "indexer"},
+		database: "ALTER TABLE audit_events DROP CONSTRAINT audit_events_pkey",
+	},
+	{
+		// Any of the three is enough: the lock, that a position is unique, that a head only moves on.
+		name: "one writer at a time goes on with a chain", scenario: twoWriters, finds: brokenChain, roles: []string{"api", "audit", "indexer"},
+		edits: []edit{{"services/audit/writer.go", "	if err := q.LockAuditChain(ctx, lockNamespace, partition); err != nil {", "	if err := error(nil); err != nil {"}},
+		database: `ALTER TABLE audit_events DROP CONSTRAINT audit_events_kafka_partition_chain_position_key;
+			DROP TRIGGER audit_heads_guard ON audit_heads`,
+	},
+	// These are no safeguards. Without them the program lies to its clients, and the checks have to find that too.
+	{
+		name: "an import stores what it says", scenario: everything, finds: lostState, roles: []string{"api", "audit", "indexer", "worker"},
+		edits: []edit{{
+			"services/api/import.go", "		err = x.server.write(ctx, func(q *db.Queries) error {\n			created, err = x.writeIn(ctx, q)\n			return err\n		})\n",
+			"		err = x.server.write(ctx, func(q *db.Queries) error {\n			created = len(x.batch.Items)\n			return nil\n		})\n",
+		}},
+	},
+	{
+		name: "a change of tags changes the items", scenario: everything, finds: lostEvent, shown: true, roles: []string{"api", "audit", "indexer", "worker"},
+		edits: []edit{{"services/api/retag.go", "	err := r.changeItems(ctx, q)\n", "	err := error(nil)\n	if err == nil {\n		return nil\n	}\n"}},
+	},
+	{
+		name: "a change of a role is stored", scenario: everything, finds: lostEvent, shown: true, roles: []string{"api", "audit", "indexer", "worker"},
+		edits: []edit{{"services/api/members.go", "		return changeRole(ctx, q, &member, patch.Role, s.now())\n", "		member.Role = string(patch.Role)\n		return nil\n"}},
 	},
 }
+
+// settleScenario is how long a platform may take to settle, with the safeguard or without.
+const settleScenario = time.Minute
 
 // TestSafeguards runs each scenario with the program as it is, which must come through, and without the safeguard, which must be found out.
 func TestSafeguards(t *testing.T) {
@@ -84,148 +155,109 @@ func TestSafeguards(t *testing.T) {
 	program := build(t, "")
 	for _, s := range safeguards {
 		t.Run(s.name, func(t *testing.T) {
-			require.Empty(t, s.run(t, servers, program, time.Minute))
+			t.Parallel()
+			if s.shown {
+				t.Skip("the scenario is run above")
+			}
+			require.Empty(t, s.run(t, servers, program, "", nil).first(5))
 		})
 		t.Run(s.name+": without", func(t *testing.T) {
-			found := s.run(t, servers, build(t, s.overlay(t)), mutantSettle)
-			require.NotEmpty(t, found, "nothing finds out that the safeguard is gone")
+			t.Parallel()
+			without := program
+			if len(s.edits) > 0 {
+				without = build(t, s.overlay(t))
+			}
+			expected := func(found findings) bool { return found.has(s.finds) }
+			found := s.run(t, servers, without, s.database, expected)
+			require.True(t, expected(found), "nothing finds out that the safeguard is gone, by way of: %s. Found: %v", s.finds, found.first(5))
 			t.Log(found.first(3))
 		})
+	}
+}
+
+// TestSafeguardsAreWhereTheyWere finds at once, without a server, what TestSafeguards could not take out any more.
+func TestSafeguardsAreWhereTheyWere(t *testing.T) {
+	t.Parallel()
+	for _, s := range safeguards {
+		s.overlay(t)
 	}
 }
 
 // overlay is a file that makes the compiler take the program without the safeguard.
 func (s safeguard) overlay(t *testing.T) string {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("../..", s.file))
-	require.NoError(t, err)
-	source, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, 1, strings.Count(string(source), s.text), "%s has changed: say anew how to take the safeguard out", s.file)
-	mutant := filepath.Join(t.TempDir(), "mutant.go")
-	changed := strings.Replace(string(source), s.text, s.without, 1)
-	for text, other := range s.also {
-		require.Equal(t, 1, strings.Count(changed, text), "%s has changed: say anew how to take the safeguard out", s.file)
-		changed = strings.Replace(changed, text, other, 1)
+	changed, replace, folder := map[string]string{}, map[string]string{}, t.TempDir()
+	for n, e := range s.edits {
+		path, err := filepath.Abs(filepath.Join("../..", e.file))
+		require.NoError(t, err)
+		if changed[path] == "" {
+			source, err := os.ReadFile(path)
+			require.NoError(t, err)
+			changed[path] = string(source)
+		}
+		require.Equal(t, 1, strings.Count(changed[path], e.text), "%s has changed: say anew how to take the safeguard out", e.file)
+		changed[path] = strings.Replace(changed[path], e.text, e.without, 1)
+		if replace[path] == "" {
+			replace[path] = filepath.Join(folder, filepath.Base(path)+string(rune('a'+n)))
+		}
+		require.NoError(t, os.WriteFile(replace[path], []byte(changed[path]), 0o600))
 	}
-	require.NoError(t, os.WriteFile(mutant, []byte(changed), 0o600))
-	overlay, err := json.Marshal(object{"Replace": map[string]string{path: mutant}})
+	overlay, err := json.Marshal(object{"Replace": replace})
 	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "overlay.json")
+	file := filepath.Join(folder, "overlay.json")
 	require.NoError(t, os.WriteFile(file, overlay, 0o600))
 	return file
 }
 
-func (s safeguard) run(t *testing.T, servers *serverBundle, program string, settle time.Duration) findings {
+func (s safeguard) run(t *testing.T, servers *serverBundle, program, database string, enough func(findings) bool) findings {
 	t.Helper()
-	p := newPlatform(t, servers, program, s.roles...)
-	w := newWorkload(p, 2)
-	c := w.newClient(1, 0)
+	p := newPlatform(t, servers, program, s.cut, s.roles...)
+	if database != "" {
+		p.exec(database)
+	}
+	w := newWorkload(p, 1, 2)
+	c := w.clients[0]
+	c.begin()
 	c.createCollection()
+	c.begin()
 	c.createItem()
 	require.Len(t, c.items, 1)
-	p.settled(t)
+	p.settled()
 	s.scenario(p, c)
-	found := verify(p, w, settle)
-	p.logTails(t.Failed())
+	found := verify(p, w, settleScenario, enough)
+	p.logTails(enough == nil && len(found) > 0)
 	return found
 }
 
+// connect makes a connection around the proxies.
+func (p *platformBundle) connect() *pgx.Conn {
+	database, err := pgx.Connect(p.t.Context(), p.database)
+	require.NoError(p.t, err)
+	p.t.Cleanup(func() { _ = database.Close(context.Background()) }) // nothing is pending
+	return database
+}
+
+func (p *platformBundle) exec(statement string) {
+	_, err := p.connect().Exec(p.t.Context(), statement)
+	require.NoError(p.t, err)
+}
+
 // settled waits until nothing is behind.
-func (p *platformBundle) settled(t *testing.T) {
-	t.Helper()
+func (p *platformBundle) settled() {
 	var found findings
-	database, err := pgx.Connect(t.Context(), p.database)
-	require.NoError(t, err)
-	defer database.Close(context.Background()) //nolint:errcheck // nothing is pending
-	v := &verifier{t: p, db: database, found: &found}
-	v.settle(t.Context(), time.Minute)
-	require.Empty(t, found)
+	v := &verifier{t: p, db: p.connect(), found: &found}
+	v.settle(p.t.Context(), settleScenario)
+	require.Empty(p.t, found)
 }
 
 // published waits until everything is in Kafka.
-func (p *platformBundle) published(t testing.TB) {
-	database, err := pgx.Connect(t.Context(), p.database)
-	require.NoError(t, err)
-	defer database.Close(context.Background()) //nolint:errcheck // nothing is pending
-	require.Eventually(t, func() bool {
-		var n int
-		return database.QueryRow(t.Context(), behind["events not published"]).Scan(&n) == nil && n == 0
-	}, time.Minute, 20*time.Millisecond)
-}
+func (p *platformBundle) published() { p.until(behind[unpublished] + " HAVING count(*) = 0") }
 
-// lateBulk keeps an indexer's request on its way until the item has changed again and another indexer has written that.
-func lateBulk(p *platformBundle, c *client) {
-	const late = 30 * time.Second // longer than the group waits for a member that is gone
-	first := p.of("indexer")[0]
-	first.links[elasticsearch].delay(late)
-	c.do("update", true, "PATCH", "/v1/items/"+c.items[0], object{"title": "the second version"})
-	p.published(p.t)
-	pause(2 * time.Second) // the request is on its way
-	sent := time.Now()
-	first.kill()
-	c.do("update", true, "PATCH", "/v1/items/"+c.items[0], object{"title": "the third version"})
-	p.addRole("indexer")
-	p.settled(p.t.(*testing.T))
-	require.Less(p.t, time.Since(sent), late-3*time.Second, "the other indexer came too late for the scenario")
-	pause(late - time.Since(sent))
-}
-
-// killedAtWork kills a consumer whose work can't be done for the moment.
-func killedAtWork(p *platformBundle, c *client) {
-	consumer := p.of("audit")[0]
-	consumer.links[postgres].partition()
-	c.do("update", true, "PATCH", "/v1/items/"+c.items[0], object{"title": "the second version"})
-	p.published(p.t)
-	pause(2 * time.Second) // the consumer has the event
-	consumer.kill()
-	consumer.links[postgres].heal()
-	consumer.start()
-}
-
-// calm breaks nothing.
-func calm(p *platformBundle, c *client) {
-	c.calm = true
-	for range 300 {
-		c.do("update", true, "PATCH", "/v1/items/"+c.items[0], object{"title": fmt.Sprintf("title %d", c.sent)})
-	}
-	p.published(p.t)
-}
-
-// kafkaAway ends the API while Kafka can't be reached.
-func kafkaAway(p *platformBundle, c *client) {
-	p.kafka.partition()
-	for range 20 {
-		c.do("update", true, "PATCH", "/v1/items/"+c.items[0], object{"title": fmt.Sprintf("title %d", c.sent)})
-	}
-	pause(2 * time.Second) // the relay tries
-	api := p.of("api")[0]
-	api.kill()
-	p.kafka.heal()
-	api.start()
-}
-
-// lateCommit commits an event after others whose place in the outbox is behind its own.
-func lateCommit(p *platformBundle, c *client) {
-	ctx := p.t.Context()
-	database, err := pgx.Connect(ctx, p.database)
-	require.NoError(p.t, err)
-	defer database.Close(context.Background()) //nolint:errcheck // nothing is pending
-	tx, err := database.Begin(ctx)
-	require.NoError(p.t, err)
-	item, collection := uuid.MustParse(c.items[0]), uuid.MustParse(c.home[c.items[0]])
-	var version int64
-	require.NoError(p.t, tx.QueryRow(ctx, "UPDATE items SET title = 'late', version = version + 1 WHERE id = $1 RETURNING version", item).Scan(&version))
-	late, err := event.New(event.ItemUpdated, event.Entity{Type: event.EntityItem, ID: item, CollectionID: &collection}, event.Origin{}, time.Now(), event.ItemData{
-		ItemID: item, CollectionID: collection, EntityVersion: version, ChangedFields: []string{"title"},
-	})
-	require.NoError(p.t, err)
-	payload, err := json.Marshal(late)
-	require.NoError(p.t, err)
-	require.NoError(p.t, db.New(tx).InsertOutbox(ctx, db.InsertOutboxParams{EventID: late.EventID, AggregateID: item, Payload: payload}))
-	for range 5 {
-		c.createItem() // behind it in the outbox, committed before
-	}
-	p.published(p.t)
-	require.NoError(p.t, tx.Commit(ctx))
+// until waits for the row of a query.
+func (p *platformBundle) until(query string) {
+	database := p.connect()
+	require.Eventually(p.t, func() bool {
+		var any any
+		return database.QueryRow(p.t.Context(), query).Scan(&any) == nil
+	}, settleScenario, 20*time.Millisecond, query)
 }

@@ -9,10 +9,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/hack/devenv/process"
@@ -31,6 +33,8 @@ type serverBundle struct {
 	t     testing.TB
 	state *process.State
 	*servers.Servers
+	// proxied is held by the platform whose processes reach Kafka by its proxy: the broker tells its clients one address.
+	proxied sync.Mutex
 }
 
 // startServers starts an instance of its own: nobody else's servers are broken.
@@ -51,11 +55,13 @@ func startServers(t testing.TB, instance string) *serverBundle {
 	return b
 }
 
-// up starts what does not run, at the same addresses.
+// up starts what does not run, at the same addresses; again when a server did not get ready in its time, as on a machine that has too much to do.
 func (b *serverBundle) up() {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 6*time.Minute)
 	defer cancel()
-	started, err := servers.Up(ctx, servers.Options{State: b.state, Processes: true, Getenv: func(string) string { return "" }})
+	started, err := backoff.Retry(ctx, func() (*servers.Servers, error) {
+		return servers.Up(ctx, servers.Options{State: b.state, Processes: true, Getenv: func(string) string { return "" }})
+	}, backoff.WithMaxTries(3))
 	require.NoError(b.t, err)
 	b.Servers = started
 }

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -26,36 +25,33 @@ const settleTimeout = 3 * time.Minute
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// findings are what is wrong; none is what is wanted.
-type findings []string
-
-func (f *findings) add(format string, args ...any) { *f = append(*f, fmt.Sprintf(format, args...)) }
-
-// first are a few of them.
-func (f findings) first(n int) findings { return f[:min(n, len(f))] }
-
-// verify compares everything that there is with everything else, and with what the clients were told.
-func verify(p *platformBundle, w *workload, settle time.Duration) findings {
+// verify compares everything that there is with everything else, and with what the clients were told. It ends early when it has found enough.
+func verify(p *platformBundle, w *workload, settle time.Duration, enough func(findings) bool) findings {
 	ctx, cancel := context.WithTimeout(context.Background(), settle+2*time.Minute)
 	defer cancel()
-	var found findings
+	found := slices.Clone(w.answers)
 	database, err := pgx.Connect(ctx, p.database)
 	require.NoError(p.t, err)
 	defer database.Close(ctx) //nolint:errcheck // nothing is pending
 	v := &verifier{t: p, db: database, found: &found}
 	v.settle(ctx, settle)
-	v.acknowledged(ctx, w)
+	v.state(w, v.load(ctx))
 	v.traces(ctx, w)
+	v.versions(ctx)
+	v.jobs(ctx, w)
 	v.topic(ctx)
+	if w.once && v.repeated > 0 {
+		found.add(repetition, "%d events were published twice although nothing was broken that explains it", v.repeated)
+	}
 	v.index(ctx)
-	if out, code := p.command("check", "--deep", "--settle", "2s", "--patience", settle.String()); code != 0 {
-		found.add("atlas check exits with %d:\n%s", code, out)
-	}
 	if out, code := p.command("audit", "verify"); code != 0 {
-		found.add("atlas audit verify exits with %d:\n%s", code, out)
+		found.add(brokenChain, "atlas audit verify exits with %d:\n%s", code, out)
 	}
-	if w.calm && v.repeated > 0 {
-		found.add("%d events were published twice although nothing was broken", v.repeated)
+	if enough != nil && enough(found) {
+		return found
+	}
+	if out, code := p.command("check", "--deep", "--settle", "2s", "--patience", settle.String()); code != 0 {
+		found.add(checkFinds, "atlas check exits with %d:\n%s", code, out)
 	}
 	return found
 }
@@ -75,9 +71,9 @@ func (v *verifier) count(ctx context.Context, query string, args ...any) (n int)
 
 // behind are the ways in which the pipeline can be behind PostgreSQL.
 var behind = map[string]string{
-	"events not published": "SELECT count(*) FROM outbox WHERE published_at IS NULL",
-	"items not indexed":    "SELECT count(*) FROM items i LEFT JOIN item_index_state s ON s.item_id = i.id WHERE coalesce(s.indexed_version, 0) < i.version",
-	"jobs not ended":       "SELECT count(*) FROM jobs WHERE state IN ('QUEUED', 'RUNNING')",
+	unpublished: "SELECT count(*) FROM outbox WHERE published_at IS NULL",
+	unindexed:   "SELECT count(*) FROM items i LEFT JOIN item_index_state s ON s.item_id = i.id WHERE coalesce(s.indexed_version, 0) < i.version",
+	unfinished:  "SELECT count(*) FROM jobs WHERE state IN ('QUEUED', 'RUNNING')",
 }
 
 // settle waits until nothing is behind.
@@ -86,12 +82,12 @@ func (v *verifier) settle(ctx context.Context, limit time.Duration) {
 		var late findings
 		for _, what := range sortedKeys(behind) {
 			if n := v.count(ctx, behind[what]); n > 0 {
-				late.add("%d %s", n, what)
+				late.add(what, "%d", n)
 			}
 		}
 		for _, group := range []string{"audit", "indexer"} {
 			if n := v.t.lag(group); n > 0 {
-				late.add("%d messages not handled by the %s", n, group)
+				late.add(unhandled+group, "%d messages", n)
 			}
 		}
 		if len(late) == 0 {
@@ -102,60 +98,6 @@ func (v *verifier) settle(ctx context.Context, limit time.Duration) {
 			return
 		}
 	}
-}
-
-// acknowledged looks for what clients were told.
-func (v *verifier) acknowledged(ctx context.Context, w *workload) {
-	rows, err := v.db.Query(ctx, "SELECT i.id::text, i.version, (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL) FROM items i JOIN collections c ON c.id = i.collection_id")
-	require.NoError(v.t.t, err)
-	stored := map[string]lastSeen{}
-	for rows.Next() {
-		var id string
-		var item lastSeen
-		require.NoError(v.t.t, rows.Scan(&id, &item.version, &item.deleted))
-		stored[id] = item
-	}
-	require.NoError(v.t.t, rows.Err())
-	for _, id := range sortedKeys(w.items) {
-		seen := w.items[id]
-		if item, ok := stored[id]; !ok || item.version < seen.version || (seen.deleted && !item.deleted) {
-			v.found.add("a client was told that item %s is %+v; it is %+v", id, seen, item)
-		}
-	}
-}
-
-// traces compares the writes with the audit trail by their traces.
-func (v *verifier) traces(ctx context.Context, w *workload) {
-	perTrace := map[string]int{}
-	rows, err := v.db.Query(ctx, "SELECT trace_id, count(*) FROM audit_events WHERE trace_id IS NOT NULL GROUP BY trace_id")
-	require.NoError(v.t.t, err)
-	for rows.Next() {
-		var trace string
-		var n int
-		require.NoError(v.t.t, rows.Scan(&trace, &n))
-		perTrace[trace] = n
-	}
-	require.NoError(v.t.t, rows.Err())
-	for _, trace := range sortedKeys(w.writes) {
-		switch sent := w.writes[trace]; {
-		case sent.outcome == refused && perTrace[trace] != 0:
-			v.found.add("the refused write %s has %d audit rows", trace, perTrace[trace])
-		case sent.outcome == acknowledged && sent.single && perTrace[trace] != 1:
-			v.found.add("the acknowledged write %s has %d audit rows", trace, perTrace[trace])
-		}
-	}
-	// Every version of an aggregate is one event, so each has one audit row.
-	odd, err := v.db.Query(ctx, `SELECT i.id::text, i.version, coalesce(string_agg(a.event_type || ' ' || (a.data->>'entity_version'), ', ' ORDER BY a.occurred_at), 'none')
-		FROM items i LEFT JOIN audit_events a ON a.entity_id = i.id AND a.entity_type = 'Item'
-		GROUP BY i.id HAVING count(DISTINCT (a.data->>'entity_version')::bigint) <> i.version OR count(a.event_id) <> i.version`)
-	require.NoError(v.t.t, err)
-	for odd.Next() {
-		var id, events string
-		var version int64
-		require.NoError(v.t.t, odd.Scan(&id, &version, &events))
-		v.found.add("item %s has version %d, the audit trail has: %s", id, version, events)
-	}
-	require.NoError(v.t.t, odd.Err())
 }
 
 // topic reads everything that was published: what the audit trail has, each aggregate's events in the order of their versions. Repetitions are allowed.
@@ -174,7 +116,7 @@ func (v *verifier) topic(ctx context.Context) {
 				err = event.Validate(m.Value)
 			}
 			if err != nil {
-				v.found.add("an event in the topic is not valid: %v", err)
+				v.found.add(invalidEvent, "an event in the topic is not valid: %v", err)
 				return
 			}
 			if seen[e.EventID] {
@@ -186,10 +128,13 @@ func (v *verifier) topic(ctx context.Context) {
 			}
 			_ = json.Unmarshal(e.Data, &data) // it is valid
 			if data.Version <= newest[e.Entity.ID] {
-				v.found.add("%s of %s %s: version %d came after %d", e.EventType, e.Entity.Type, e.Entity.ID, data.Version, newest[e.Entity.ID])
+				v.found.add(disorder, "%s of %s %s: version %d came after %d", e.EventType, e.Entity.Type, e.Entity.ID, data.Version, newest[e.Entity.ID])
 			}
 			seen[e.EventID], newest[e.Entity.ID] = true, data.Version
 		})
+	}
+	for _, id := range v.t.handed {
+		seen[id] = true
 	}
 	audited, err := v.db.Query(ctx, "SELECT event_id FROM audit_events")
 	require.NoError(v.t.t, err)
@@ -197,14 +142,14 @@ func (v *verifier) topic(ctx context.Context) {
 	require.NoError(v.t.t, err)
 	for _, id := range ids {
 		if !seen[id] {
-			v.found.add("the audit trail has an event %s that is not in the topic", id)
+			v.found.add(twoTruths, "the audit trail has an event %s that is not in the topic", id)
 		}
 	}
 	if len(ids) != len(seen) {
-		v.found.add("the topic has %d events, the audit trail %d", len(seen), len(ids))
+		v.found.add(twoTruths, "the topic has %d events, the audit trail %d", len(seen), len(ids))
 	}
 	v.read(client, consumer, kafka.DeadLetterTopic(v.t.topic), 0, func(m *sarama.ConsumerMessage) {
-		v.found.add("a dead letter at offset %d: %s", m.Offset, m.Value)
+		v.found.add(deadLetter, "a dead letter at offset %d: %s", m.Offset, m.Value)
 	})
 }
 
@@ -285,7 +230,7 @@ func (v *verifier) index(ctx context.Context) {
 		v.ask(ctx, "/_search", body, &answer)
 		for _, hit := range answer.Hits.Hits {
 			if want[hit.ID] != hit.Version || want[hit.ID] != hit.Source.Version {
-				v.found.add("the index has version %d of item %s under the number %d, PostgreSQL has %d", hit.Source.Version, hit.ID, hit.Version, want[hit.ID])
+				v.found.add(staleIndex, "the index has version %d of item %s under the number %d, PostgreSQL has %d", hit.Source.Version, hit.ID, hit.Version, want[hit.ID])
 			}
 			delete(want, hit.ID)
 			after = hit.ID
@@ -295,7 +240,7 @@ func (v *verifier) index(ctx context.Context) {
 		}
 	}
 	for _, id := range sortedKeys(want) {
-		v.found.add("the index lacks item %s", id)
+		v.found.add(staleIndex, "the index lacks item %s", id)
 	}
 }
 

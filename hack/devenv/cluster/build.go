@@ -58,7 +58,17 @@ type builder struct {
 	console *process.Console
 }
 
+// sources are the files that the programs of Kubernetes are made from.
+func sources() []string {
+	return []string{"k8s/go.mod", "k8s/go.sum", "coredns/go.mod", "coredns/go.sum", "coredns/main.go", "pause/go.mod", "pause/main.go"}
+}
+
 func newBuilder(ctx context.Context, root, cache string, console *process.Console) (*builder, error) {
+	return newBuilderOf(ctx, sources(), root, cache, console)
+}
+
+// newBuilderOf builds programs that are made from other files: theirs don't have the programs of Kubernetes built again.
+func newBuilderOf(ctx context.Context, sources []string, root, cache string, console *process.Console) (*builder, error) {
 	goVersion, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output()
 	if err != nil {
 		return nil, fmt.Errorf("ask go for its version (is Go on the PATH?): %w", err)
@@ -66,10 +76,10 @@ func newBuilder(ctx context.Context, root, cache string, console *process.Consol
 	modules := filepath.Join(root, "hack", "devenv", "cluster")
 	sum := sha256.New()
 	_, _ = fmt.Fprintln(sum, strings.TrimSpace(string(goVersion)), runtime.GOOS, runtime.GOARCH, ldflags())
-	for _, f := range []string{"k8s/go.mod", "k8s/go.sum", "coredns/go.mod", "coredns/go.sum", "coredns/main.go", "pause/go.mod", "pause/main.go"} {
+	for _, f := range sources {
 		content, err := os.ReadFile(filepath.Join(modules, filepath.FromSlash(f)))
 		if err != nil {
-			return nil, fmt.Errorf("read the sources of the Kubernetes programs: %w", err)
+			return nil, fmt.Errorf("read the sources of the cluster's programs: %w", err)
 		}
 		_, _ = fmt.Fprintln(sum, f, len(content))
 		sum.Write(content)

@@ -26,6 +26,8 @@ type Cluster interface {
 	Status(ctx context.Context) (*Status, error)
 	// LoadImages brings images into a running cluster; those that are there already cost nothing.
 	LoadImages(ctx context.Context, imgs ...images.Image) error
+	// Metrics installs metrics-server on a running cluster, and waits until it tells what pods use.
+	Metrics(ctx context.Context) error
 	// Forward makes target, an IP:PORT in the cluster such as a Service's, reachable from the host, and returns the address there.
 	// A name keeps its address while the state lasts; a new target replaces the old one.
 	Forward(ctx context.Context, name, target string) (hostAddr string, err error)

@@ -37,6 +37,7 @@ func components() []component {
 			"--root-ca-file=pki/ca.crt", "--cluster-signing-cert-file=pki/ca.crt", "--cluster-signing-key-file=pki/ca.key",
 			"--use-service-account-credentials", "--cluster-cidr=" + podCIDR, "--leader-elect=false",
 			"--kube-api-qps=500", "--kube-api-burst=1000", // or its own start is throttled for seconds
+			"--horizontal-pod-autoscaler-sync-period=5s", // tests wait for it
 		}},
 		{name: "kube-scheduler", afterAPI: true, argv: []string{"kube-scheduler", "--kubeconfig=admin.kubeconfig", "--leader-elect=false"}},
 		{name: "kubelet", afterAPI: true, argv: []string{

@@ -160,6 +160,26 @@ func (k *kind) LoadImages(ctx context.Context, imgs ...images.Image) error {
 	return nil
 }
 
+// Metrics implements Cluster. The cluster's own authority is out of reach in its container, so metrics-server gets one for itself.
+func (k *kind) Metrics(ctx context.Context) error {
+	info := &Info{Kubeconfig: k.kubeconfig()}
+	if err := k.findKubectl(ctx, info); err != nil {
+		return err
+	}
+	pki := k.state.Path("metrics-pki")
+	if err := os.MkdirAll(pki, 0o700); err != nil {
+		return err
+	}
+	ca, err := newAuthority(pki)
+	if err != nil {
+		return err
+	}
+	if err := ca.issue(pki, metricsCertificate()); err != nil {
+		return err
+	}
+	return installMetrics(ctx, k, info, k.state, k.console, pki, true)
+}
+
 // Forward implements Cluster with kubectl port-forward, which wants a Service where the node wants its address.
 func (k *kind) Forward(ctx context.Context, name, target string) (string, error) {
 	info := &Info{Kubeconfig: k.kubeconfig()}

@@ -202,6 +202,16 @@ func (n *node) finish(ctx context.Context, info *Info, s settings) error {
 	return n.save(s)
 }
 
+// Metrics implements Cluster.
+func (n *node) Metrics(ctx context.Context) error {
+	s, err := n.saved()
+	if err != nil {
+		return fmt.Errorf("the cluster is not running: %w", err)
+	}
+	info := &Info{Kubeconfig: n.kubeconfig(), Kubectl: filepath.Join(s.Programs, "kubectl")}
+	return installMetrics(ctx, n, info, n.state, n.console, filepath.Join(n.dir(), "pki"), false)
+}
+
 // Down implements Cluster.
 func (n *node) Down(ctx context.Context) error {
 	if err := stopForwards(ctx, n.state); err != nil {

@@ -42,6 +42,7 @@ func certificates() []certificate {
 			dns: []string{nodeName}, ips: []net.IP{node},
 		},
 		{file: "aggregator", commonName: "aggregator"},
+		metricsCertificate(),
 	}
 }
 

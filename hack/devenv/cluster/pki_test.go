@@ -28,6 +28,7 @@ func TestPKI(t *testing.T) {
 		{file: "admin", name: "admin", organization: "system:masters"},
 		{file: "kubelet", name: "system:node:node", organization: "system:nodes", hosts: []string{nodeIP, nodeName}},
 		{file: "aggregator", name: "aggregator"},
+		{file: "metrics-server", name: "metrics-server", hosts: []string{"metrics-server.kube-system.svc"}},
 	} {
 		t.Run(tc.file, func(t *testing.T) {
 			t.Parallel()

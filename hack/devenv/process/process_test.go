@@ -39,7 +39,7 @@ func TestStartRunsDetachedAndStopEndsTheGroup(t *testing.T) {
 	pgid, err := syscall.Getpgid(p.PID)
 	require.NoError(t, err)
 	require.Equal(t, p.PID, pgid, "leads its own group")
-	require.Eventually(t, func() bool { return len(marked(p.Token)) == 2 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(marked(p.Token)) == 2 }, time.Minute, 10*time.Millisecond)
 	require.Contains(t, Tail(p.Log(), 5), "hello")
 
 	found, ok := s.Find("sleeper")
@@ -60,7 +60,7 @@ func TestStopKillsWhatIgnoresTheSignal(t *testing.T) {
 		StopGrace: 100 * time.Millisecond,
 	})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return Tail(p.Log(), 1) == "ready" }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return Tail(p.Log(), 1) == "ready" }, time.Minute, 10*time.Millisecond)
 	require.NoError(t, p.Stop(t.Context()))
 	require.False(t, p.Alive())
 }
@@ -70,13 +70,13 @@ func TestStopEndsChildrenThatOutlivedTheirParent(t *testing.T) {
 	s := newState(t)
 	p, err := s.Start(Spec{Name: "parent", Path: "sh", Args: []string{"-c", "sleep 600 & wait"}})
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(marked(p.Token)) == 2 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(marked(p.Token)) == 2 }, time.Minute, 10*time.Millisecond)
 	require.NoError(t, syscall.Kill(p.PID, syscall.SIGKILL))
 	<-p.Exited()
 	require.Len(t, marked(p.Token), 1)
 	_, ok := s.Find("parent")
 	require.False(t, ok)
-	require.Eventually(t, func() bool { return len(marked(p.Token)) == 0 }, 5*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(marked(p.Token)) == 0 }, time.Minute, 10*time.Millisecond)
 }
 
 func TestAPidThatBelongsToSomethingElseIsLeftAlone(t *testing.T) {
@@ -145,7 +145,7 @@ func TestAdoptTakesOnlyDescendants(t *testing.T) {
 	require.Eventually(t, func() bool {
 		pid, err = strconv.Atoi(Tail(launcher.Log(), 1))
 		return err == nil
-	}, 5*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 	_, err = s.Adopt("daemon", os.Getpid())
 	require.ErrorContains(t, err, "was not started by it")
 	p, err := s.Adopt("daemon", pid)
@@ -211,7 +211,7 @@ func TestStepReportsProgressAndOutcome(t *testing.T) {
 			c.mu.Lock()
 			defer c.mu.Unlock()
 			return strings.Contains(out.String(), "Kafka: downloading")
-		}, 5*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		return nil
 	}))
 	require.Regexp(t, `==> Kafka ready  \d+\.\ds\n$`, out.String())

@@ -166,10 +166,8 @@ func (u *up) kafkaContainer(ctx context.Context, p *process.Progress) (endpoint,
 func (u *up) elasticsearchContainer(ctx context.Context, p *process.Progress) (endpoint, error) {
 	c := container{
 		name: containerName(u.State, elasticsearchName), image: elasticsearchImage, inside: 9200,
-		env: []string{
-			"discovery.type=single-node", "xpack.security.enabled=false", "cluster.routing.allocation.disk.threshold_enabled=false",
-			"ES_JAVA_OPTS=-Xms512m -Xmx512m",
-		},
+		env: append(u.elasticsearchSecurity("="), "discovery.type=single-node", "cluster.routing.allocation.disk.threshold_enabled=false",
+			"ES_JAVA_OPTS=-Xms512m -Xmx512m"),
 	}
 	var err error
 	if c.port, err = u.containerPort(ctx, elasticsearchName, c.name); err != nil {

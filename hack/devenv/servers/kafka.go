@@ -17,9 +17,9 @@ import (
 	"github.com/atlas-platform/atlas/internal/pgserver"
 )
 
-// kafkaPorts: one for clients on this host, one whose advertised address is the node's, one for the controller, and one whose advertised address
-// is another port, for a test's proxy.
-type kafkaPorts struct{ host, node, controller, proxied, proxy int }
+// kafkaPorts: one for clients on this host, one whose advertised address is the node's, one for the controller, one whose advertised address is another
+// port, for a test's proxy, and two with TLS and SASL, for this host and for the node.
+type kafkaPorts struct{ host, node, controller, proxied, proxy, secured, securedNode int }
 
 func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 	if address := u.given("KAFKA_BROKERS", kafkaName, u.last.KafkaBrokers); address != "" {
@@ -28,7 +28,7 @@ func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 	if running, ok := u.State.Find(kafkaName); ok {
 		ports, err := kafkaPortsFrom(func(use string) (int, error) {
 			port, err := u.State.KnownPort(use)
-			if strings.HasPrefix(use, kafkaName+"-prox") {
+			if strings.HasPrefix(use, kafkaName+"-prox") || strings.HasPrefix(use, kafkaName+"-secured") {
 				return port, nil // none: it was started by a program from before the listener
 			}
 			return port, err
@@ -38,7 +38,7 @@ func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 		}
 		err = u.attached(ctx, p, running, probeKafka(onHost(ports.host)))
 		if !errors.Is(err, errEnded) {
-			return kafkaEndpoint(ports), err
+			return u.kafkaEndpoint(ports), err
 		}
 	}
 	if u.docker {
@@ -82,7 +82,7 @@ func (u *up) kafka(ctx context.Context, p *process.Progress) (endpoint, error) {
 	if err != nil {
 		return endpoint{}, err
 	}
-	return kafkaEndpoint(ports), u.started(ctx, started, probeKafka(onHost(ports.host)))
+	return u.kafkaEndpoint(ports), u.started(ctx, started, probeKafka(onHost(ports.host)))
 }
 
 func kafkaPortsFrom(port func(string) (int, error)) (kafkaPorts, error) {
@@ -100,14 +100,26 @@ func kafkaPortsFrom(port func(string) (int, error)) (kafkaPorts, error) {
 	if ports.proxied, err = port(kafkaName + "-proxied"); err != nil {
 		return ports, err
 	}
-	ports.proxy, err = port(kafkaName + "-proxy")
+	if ports.proxy, err = port(kafkaName + "-proxy"); err != nil {
+		return ports, err
+	}
+	if ports.secured, err = port(kafkaName + "-secured"); err != nil {
+		return ports, err
+	}
+	ports.securedNode, err = port(kafkaName + "-secured-node")
 	return ports, err
 }
 
-func kafkaEndpoint(ports kafkaPorts) endpoint {
+func (u *up) kafkaEndpoint(ports kafkaPorts) endpoint {
 	e := endpoint{host: onHost(ports.host), node: atNode(ports.node), ports: []int{ports.node}, how: AsProcess}
 	if ports.proxied != 0 && ports.proxy != 0 {
 		e.proxied, e.proxy = onHost(ports.proxied), onHost(ports.proxy)
+	}
+	if ports.secured != 0 {
+		e.secured, e.certificates = onHost(ports.secured), filepath.Join(u.State.Path(kafkaName), "secured")
+	}
+	if ports.securedNode != 0 {
+		e.securedNode, e.ports = atNode(ports.securedNode), append(e.ports, ports.securedNode)
 	}
 	return e
 }
@@ -132,7 +144,11 @@ func (k kafkaHome) prepare(ctx context.Context, p *process.Progress, ports kafka
 	if err := k.account.CanTraverse(k.dir); err != nil {
 		return err
 	}
-	if err := process.WriteFile(k.properties(), []byte(brokerProperties(ports, data)), 0o644); err != nil {
+	secured := filepath.Join(k.dir, "secured")
+	if err := securedFiles(secured); err != nil {
+		return err
+	}
+	if err := process.WriteFile(k.properties(), []byte(brokerProperties(ports, data)+securedProperties(secured)), 0o644); err != nil {
 		return fmt.Errorf("configure Kafka: %w", err)
 	}
 	mark := filepath.Join(k.dir, "formatted")
@@ -174,11 +190,11 @@ func brokerProperties(ports kafkaPorts, data string) string {
 	return fmt.Sprintf(`process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=%[3]s
-listeners=PLAINTEXT://%[1]s,NODE://%[2]s,PROXIED://%[6]s,CONTROLLER://%[3]s
-advertised.listeners=PLAINTEXT://%[1]s,NODE://%[4]s,PROXIED://%[7]s
+listeners=PLAINTEXT://%[1]s,NODE://%[2]s,PROXIED://%[6]s,SECURED://%[8]s,SECURED_NODE://%[9]s,CONTROLLER://%[3]s
+advertised.listeners=PLAINTEXT://%[1]s,NODE://%[4]s,PROXIED://%[7]s,SECURED://%[8]s,SECURED_NODE://%[10]s
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,NODE:PLAINTEXT,PROXIED:PLAINTEXT
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,NODE:PLAINTEXT,PROXIED:PLAINTEXT,SECURED:SASL_SSL,SECURED_NODE:SASL_SSL
 log.dirs=%[5]s
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
@@ -190,5 +206,6 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 log.cleaner.dedupe.buffer.size=16777216
-`, onHost(ports.host), onHost(ports.node), onHost(ports.controller), atNode(ports.node), data, onHost(ports.proxied), onHost(ports.proxy))
+`, onHost(ports.host), onHost(ports.node), onHost(ports.controller), atNode(ports.node), data, onHost(ports.proxied), onHost(ports.proxy), onHost(ports.secured),
+		onHost(ports.securedNode), atNode(ports.securedNode))
 }

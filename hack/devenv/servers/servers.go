@@ -53,17 +53,30 @@ type Servers struct {
 	// is not a process of this instance.
 	KafkaProxied string `json:"kafkaProxied,omitempty"`
 	KafkaProxy   string `json:"kafkaProxy,omitempty"`
+	// KafkaSecured is a listener with TLS, client certificates and SASL, NodeKafkaSecured another one for pods, and KafkaCertificates the folder with the files
+	// SecuredCA and others. Empty where Kafka is not a process of this instance.
+	KafkaSecured      string `json:"kafkaSecured,omitempty"`
+	NodeKafkaSecured  string `json:"nodeKafkaSecured,omitempty"`
+	KafkaCertificates string `json:"kafkaCertificates,omitempty"`
 	// How says for each server how it runs: "process", "container" or the variable that gave its address.
 	How map[string]string `json:"how"`
 }
 
 // Env returns the servers as the variables that the services read.
 func (s *Servers) Env() []process.Var {
-	return []process.Var{
+	vars := []process.Var{
 		{Name: "DATABASE_URL", Value: s.DatabaseURL},
 		{Name: "KAFKA_BROKERS", Value: s.KafkaBrokers},
 		{Name: "ELASTICSEARCH_URL", Value: s.ElasticsearchURL},
 	}
+	if s.KafkaSecured != "" {
+		vars = append(vars, process.Var{Name: "SECURED_KAFKA_BROKERS", Value: s.KafkaSecured},
+			process.Var{Name: "SECURED_KAFKA_CERTIFICATES", Value: s.KafkaCertificates})
+	}
+	if s.NodeKafkaSecured != "" {
+		vars = append(vars, process.Var{Name: "SECURED_KAFKA_NODE_BROKERS", Value: s.NodeKafkaSecured})
+	}
+	return vars
 }
 
 // Options are what Up needs.
@@ -85,6 +98,8 @@ type endpoint struct {
 	how        string
 	// proxied and proxy are Servers.KafkaProxied and KafkaProxy.
 	proxied, proxy string
+	// secured, securedNode and certificates are Servers.KafkaSecured, NodeKafkaSecured and KafkaCertificates.
+	secured, securedNode, certificates string
 	// unreachable says why pods of the node can't reach it; empty when they can.
 	unreachable string
 }
@@ -122,8 +137,9 @@ func Up(ctx context.Context, opts Options) (*Servers, error) {
 	s := &Servers{
 		DatabaseURL: pg.host, KafkaBrokers: kafka.host, ElasticsearchURL: es.host,
 		NodeDatabaseURL: pg.node, NodeKafkaBrokers: kafka.node, NodeElasticsearchURL: es.node,
-		KafkaProxied: kafka.proxied, KafkaProxy: kafka.proxy,
-		How: map[string]string{postgresName: pg.how, kafkaName: kafka.how, elasticsearchName: es.how},
+		KafkaProxied: kafka.proxied, KafkaProxy: kafka.proxy, KafkaSecured: kafka.secured, NodeKafkaSecured: kafka.securedNode,
+		KafkaCertificates: kafka.certificates,
+		How:               map[string]string{postgresName: pg.how, kafkaName: kafka.how, elasticsearchName: es.how},
 	}
 	for _, e := range []endpoint{pg, kafka, es} {
 		s.NodePorts = append(s.NodePorts, e.ports...)

@@ -61,6 +61,8 @@ func TestUpStartsRealServersAndRepairsThem(t *testing.T) {
 	require.NoError(t, admin.CreateTopic("kept", &sarama.TopicDetail{NumPartitions: 2, ReplicationFactor: 1}, false))
 	require.NoError(t, admin.Close())
 	require.NoError(t, probeElasticsearch(s.ElasticsearchURL, nothingGiven)(ctx))
+	wrong := map[string]string{"ELASTICSEARCH_API_KEY": "d3Jvbmc6a2V5"}
+	require.ErrorContains(t, probeElasticsearch(s.ElasticsearchURL, func(name string) string { return wrong[name] })(ctx), "401", "credentials that are sent are checked")
 
 	again, err := Up(ctx, opts)
 	require.NoError(t, err)
@@ -114,7 +116,7 @@ func requireNodeListener(t *testing.T, s *Servers) {
 	number, err := strconv.Atoi(port)
 	require.NoError(t, err)
 	require.Contains(t, s.NodePorts, number)
-	require.Len(t, s.NodePorts, 3)
+	require.Len(t, s.NodePorts, 4)
 	broker := sarama.NewBroker("127.0.0.1:" + port)
 	require.NoError(t, broker.Open(sarama.NewConfig()))
 	defer func() { _ = broker.Close() }()
@@ -176,9 +178,9 @@ func TestClusterIDNeverLooksLikeAFlag(t *testing.T) {
 
 func TestConfigurationHoldsAddressesOfLoopbackOnly(t *testing.T) {
 	t.Parallel()
-	broker := brokerProperties(kafkaPorts{host: 1, node: 2, controller: 3, proxied: 4, proxy: 5}, "/data")
-	require.Contains(t, broker, "listeners=PLAINTEXT://127.0.0.1:1,NODE://127.0.0.1:2,PROXIED://127.0.0.1:4,CONTROLLER://127.0.0.1:3\n")
-	require.Contains(t, broker, "advertised.listeners=PLAINTEXT://127.0.0.1:1,NODE://"+NodeAddress+":2,PROXIED://127.0.0.1:5\n")
+	broker := brokerProperties(kafkaPorts{host: 1, node: 2, controller: 3, proxied: 4, proxy: 5, secured: 6, securedNode: 7}, "/data")
+	require.Contains(t, broker, "listeners=PLAINTEXT://127.0.0.1:1,NODE://127.0.0.1:2,PROXIED://127.0.0.1:4,SECURED://127.0.0.1:6,SECURED_NODE://127.0.0.1:7,CONTROLLER://127.0.0.1:3\n")
+	require.Contains(t, broker, "advertised.listeners=PLAINTEXT://127.0.0.1:1,NODE://"+NodeAddress+":2,PROXIED://127.0.0.1:5,SECURED://127.0.0.1:6,SECURED_NODE://"+NodeAddress+":7\n")
 	node := nodeConfig("/es", 1, 2)
 	require.Contains(t, node, "http.host: 127.0.0.1\n")
 	require.Contains(t, node, "transport.host: 127.0.0.1\n")

@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/internal/elastic"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/internal/testenv"
 )
 
@@ -61,11 +65,17 @@ func drop(t testing.TB, es *elasticsearch.Client, alias string) {
 // Replace puts another index behind the alias, as somebody might who works on Elasticsearch by hand.
 func Replace(t testing.TB, es *elasticsearch.Client, alias string, body map[string]any) {
 	t.Helper()
+	ReplaceWith(t, es, alias, alias+"-byhand-1", body)
+}
+
+// ReplaceWith is Replace by an index of this name.
+func ReplaceWith(t testing.TB, es *elasticsearch.Client, alias, name string, body map[string]any) {
+	t.Helper()
 	DropIndices(t, es, alias)
 	body["aliases"] = map[string]any{alias: map[string]any{"is_write_index": true}}
 	raw, err := json.Marshal(body)
 	require.NoError(t, err)
-	res, err := es.Indices.Create(alias+"-byhand-1", es.Indices.Create.WithBody(bytes.NewReader(raw)))
+	res, err := es.Indices.Create(name, es.Indices.Create.WithBody(bytes.NewReader(raw)))
 	require.NoError(t, err)
 	require.False(t, res.IsError(), res.String())
 	_ = res.Body.Close()
@@ -78,7 +88,7 @@ func DropIndices(t testing.TB, es *elasticsearch.Client, alias string) {
 	defer cancel()
 	state, err := elastic.ObserveIndex(ctx, es, alias)
 	require.NoError(t, err)
-	for name := range state.Indices {
+	for _, name := range slices.Concat(state.Foreign, slices.Collect(maps.Keys(state.Indices))) {
 		do(t, es, http.MethodDelete, "/"+name)
 	}
 }
@@ -98,11 +108,21 @@ func Refresh(t testing.TB, es *elasticsearch.Client, alias string) {
 // Merge makes one segment of what is behind the alias, without what was deleted or replaced.
 func Merge(t testing.TB, es *elasticsearch.Client, alias string) {
 	t.Helper()
-	do(t, es, http.MethodPost, "/"+alias+"/_forcemerge?max_num_segments=1")
+	var merge struct {
+		Task string `json:"task"`
+	}
+	// Elasticsearch merges one index at a time, and other tests' may be large.
+	require.NoError(t, json.Unmarshal(do(t, es, http.MethodPost, "/"+alias+"/_forcemerge?max_num_segments=1&wait_for_completion=false"), &merge))
+	require.Eventually(t, func() bool {
+		var state struct {
+			Completed bool `json:"completed"`
+		}
+		return json.Unmarshal(do(t, es, http.MethodGet, "/_tasks/"+merge.Task), &state) == nil && state.Completed
+	}, 5*time.Minute, 100*time.Millisecond)
 	Refresh(t, es, alias)
 }
 
-func do(t testing.TB, es *elasticsearch.Client, method, path string) {
+func do(t testing.TB, es *elasticsearch.Client, method, path string) []byte {
 	t.Helper()
 	ctx, cancel := limited(t)
 	defer cancel()
@@ -112,6 +132,9 @@ func do(t testing.TB, es *elasticsearch.Client, method, path string) {
 	require.NoError(t, err)
 	defer func() { _ = res.Body.Close() }()
 	require.Less(t, res.StatusCode, 300, "%s %s", method, path)
+	body, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	return body
 }
 
 // Stored is a document as the index has it now.
@@ -185,4 +208,15 @@ func (s *Seed) Update(t testing.TB, item uuid.UUID, title string) {
 func (s *Seed) Delete(t testing.TB, item uuid.UUID) {
 	t.Helper()
 	s.Exec(t, "UPDATE items SET deleted_at = now(), version = version + 1 WHERE id = $1", item)
+}
+
+// Extract gives an item a source and the text of its page, as the enrich job does.
+func (s *Seed) Extract(t testing.TB, item uuid.UUID, text string) {
+	t.Helper()
+	source := "https://example.com/" + item.String()
+	s.Exec(t, "UPDATE items SET source_url = $2 WHERE id = $1", item, source)
+	q := db.New(s.Pool)
+	s.Exec(t, "INSERT INTO item_extracts (item_id) VALUES ($1)", item)
+	require.NoError(t, q.SaveExtract(context.Background(), db.SaveExtractParams{ItemID: item, SourceUrl: &source, Text: text}))
+	s.Exec(t, "UPDATE items SET title = title, version = version + 1 WHERE id = $1", item)
 }

@@ -1,5 +1,5 @@
-// Package keeper notices that the search index is missing, new or emptied, and fills it again from PostgreSQL while events go on. Every replica of
-// the indexer has a keeper; the one that holds an advisory lock looks and works.
+// Package keeper notices that the search index is missing, new or emptied, and fills it again from PostgreSQL while events go on. It also ends a rebuild
+// that was left behind. Every replica of the indexer has a keeper; the one that holds an advisory lock looks and works.
 package keeper
 
 import (
@@ -19,6 +19,7 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/elastic"
 	"github.com/atlas-platform/atlas/internal/indexing"
+	"github.com/atlas-platform/atlas/internal/indexing/rebuild"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
@@ -52,10 +53,11 @@ type Keeper struct {
 	cfg      Config
 	deps     Deps
 	items    *indexing.Indexer
+	rebuilds *rebuild.Rebuilder
 	sampled  time.Time
 	complete prometheus.Gauge
 	filled   prometheus.Counter
-	rebuilds prometheus.Counter
+	renewals prometheus.Counter
 }
 
 // New makes a keeper; Run starts it.
@@ -68,18 +70,19 @@ func New(cfg Config, deps Deps) *Keeper {
 	}
 	k := &Keeper{
 		cfg: cfg, deps: deps, items: indexing.New(deps.Pool, deps.Elasticsearch, cfg.Alias),
+		rebuilds: rebuild.New(rebuild.Config{Alias: cfg.Alias}, rebuild.Deps{Logger: deps.Logger, Pool: deps.Pool, Elasticsearch: deps.Elasticsearch}),
 		complete: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "atlas_search_index_complete", Help: "1 while the index behind the alias is known to be filled; 0 while it is missing or being filled. Of the replica that looks.",
 		}),
 		filled: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "atlas_search_index_filled_items_total", Help: "Items that were sent to fill an index that was new, missing or emptied.",
 		}),
-		rebuilds: prometheus.NewCounter(prometheus.CounterOpts{
+		renewals: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "atlas_search_index_rebuilds_total", Help: "How often an index was made again because it was missing or emptied.",
 		}),
 	}
 	if deps.Registerer != nil {
-		deps.Registerer.MustRegister(k.complete, k.filled, k.rebuilds)
+		deps.Registerer.MustRegister(k.complete, k.filled, k.renewals)
 	}
 	return k
 }
@@ -124,13 +127,20 @@ func (k *Keeper) Round(ctx context.Context) error {
 			_ = conn.Conn().Close(unlocking) // the lock ends with the session
 		}
 	}()
-	return k.keep(ctx, q)
+	return errors.Join(k.tidy(ctx), k.keep(ctx, q))
+}
+
+// tidy ends a rebuild of the index that nobody goes on with.
+func (k *Keeper) tidy(ctx context.Context) error {
+	limited, cancel := context.WithTimeout(ctx, roundLimit)
+	defer cancel()
+	return k.rebuilds.Tidy(limited)
 }
 
 func (k *Keeper) keep(ctx context.Context, q *db.Queries) error {
 	looking, cancel := context.WithTimeout(ctx, roundLimit)
 	defer cancel()
-	index, there, err := elastic.BehindAlias(looking, k.deps.Elasticsearch, k.cfg.Alias)
+	index, there, err := elastic.OwnBehindAlias(looking, k.deps.Elasticsearch, k.cfg.Alias)
 	if err != nil {
 		return err
 	}
@@ -177,14 +187,14 @@ func (k *Keeper) renew(ctx context.Context, old *elastic.IndexID, why string) (e
 	if err := elastic.RenewIndex(ctx, k.deps.Elasticsearch, k.cfg.Alias, old); err != nil {
 		return elastic.IndexID{}, fmt.Errorf("the index is %s: %w", why, err)
 	}
-	index, there, err := elastic.BehindAlias(ctx, k.deps.Elasticsearch, k.cfg.Alias)
+	index, there, err := elastic.OwnBehindAlias(ctx, k.deps.Elasticsearch, k.cfg.Alias)
 	if err != nil {
 		return index, err
 	}
 	if !there {
 		return index, errors.New("the index is gone again")
 	}
-	k.rebuilds.Inc()
+	k.renewals.Inc()
 	k.deps.Logger.WarnContext(ctx, "the search index was made again", "was", why, "index", index.Name)
 	return index, nil
 }
@@ -275,7 +285,7 @@ func (k *Keeper) fill(ctx context.Context, q *db.Queries, index elastic.IndexID,
 			k.deps.Logger.InfoContext(ctx, "filling the search index", "index", index.Name, "items", done)
 		}
 	}
-	now, there, err := elastic.BehindAlias(ctx, k.deps.Elasticsearch, k.cfg.Alias)
+	now, there, err := elastic.OwnBehindAlias(ctx, k.deps.Elasticsearch, k.cfg.Alias)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/atlas-platform/atlas/internal/testenv"
 )
 
-const timeout = 30 * time.Second
+const timeout = 2 * time.Minute
 
 // Real returns the brokers that KAFKA_BROKERS names.
 func Real(t testing.TB) []string {

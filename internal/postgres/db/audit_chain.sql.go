@@ -44,6 +44,35 @@ func (q *Queries) AuditPartitions(ctx context.Context) ([]int32, error) {
 	return items, nil
 }
 
+const emptiedAuditPartitions = `-- name: EmptiedAuditPartitions :many
+SELECT h.kafka_partition FROM audit_heads h
+WHERE NOT EXISTS (SELECT FROM audit_events e WHERE e.kafka_partition = h.kafka_partition)
+  AND NOT EXISTS (SELECT FROM audit_segments s
+    WHERE s.kafka_partition = h.kafka_partition AND s.pruned_at IS NOT NULL AND s.last_position >= h.chain_position)
+ORDER BY h.kafka_partition
+`
+
+// Those whose recorded head tells of rows that were not pruned, of which none is there.
+func (q *Queries) EmptiedAuditPartitions(ctx context.Context) ([]int32, error) {
+	rows, err := q.db.Query(ctx, emptiedAuditPartitions)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []int32{}
+	for rows.Next() {
+		var kafka_partition int32
+		if err := rows.Scan(&kafka_partition); err != nil {
+			return nil, err
+		}
+		items = append(items, kafka_partition)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const insertAuditSegment = `-- name: InsertAuditSegment :exec
 INSERT INTO audit_segments (kafka_partition, first_position, last_position, first_previous_hash, last_hash, first_recorded_at, last_recorded_at,
     file, file_bytes, file_sha256)

@@ -102,7 +102,7 @@ func (q *Queries) DeleteCollection(ctx context.Context, deletedAt *time.Time, iD
 }
 
 const getCollection = `-- name: GetCollection :one
-SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role
+SELECT c.id, c.name, c.description, c.enrich, c.version, c.created_by, c.created_at, c.updated_at, m.role
 FROM collections c
 JOIN memberships m ON m.collection_id = c.id AND m.user_id = $1
 WHERE c.id = $2 AND c.deleted_at IS NULL
@@ -112,6 +112,7 @@ type GetCollectionRow struct {
 	ID          uuid.UUID
 	Name        string
 	Description string
+	Enrich      bool
 	Version     int64
 	CreatedBy   uuid.UUID
 	CreatedAt   time.Time
@@ -127,6 +128,7 @@ func (q *Queries) GetCollection(ctx context.Context, userID uuid.UUID, iD uuid.U
 		&i.ID,
 		&i.Name,
 		&i.Description,
+		&i.Enrich,
 		&i.Version,
 		&i.CreatedBy,
 		&i.CreatedAt,
@@ -157,7 +159,7 @@ func (q *Queries) GetCollectionRole(ctx context.Context, userID uuid.UUID, iD uu
 }
 
 const getCountedCollection = `-- name: GetCountedCollection :one
-SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role, live.items, joined.members
+SELECT c.id, c.name, c.description, c.enrich, c.version, c.created_by, c.created_at, c.updated_at, m.role, live.items, joined.members
 FROM collections c
 JOIN memberships m ON m.collection_id = c.id AND m.user_id = $1
 CROSS JOIN LATERAL (
@@ -173,6 +175,7 @@ type GetCountedCollectionRow struct {
 	ID          uuid.UUID
 	Name        string
 	Description string
+	Enrich      bool
 	Version     int64
 	CreatedBy   uuid.UUID
 	CreatedAt   time.Time
@@ -190,6 +193,7 @@ func (q *Queries) GetCountedCollection(ctx context.Context, userID uuid.UUID, iD
 		&i.ID,
 		&i.Name,
 		&i.Description,
+		&i.Enrich,
 		&i.Version,
 		&i.CreatedBy,
 		&i.CreatedAt,
@@ -273,14 +277,14 @@ func (q *Queries) ListCollectionRoles(ctx context.Context, userID uuid.UUID, col
 
 const listCollections = `-- name: ListCollections :many
 WITH page AS (
-    SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role
+    SELECT c.id, c.name, c.description, c.enrich, c.version, c.created_by, c.created_at, c.updated_at, m.role
     FROM memberships m
     JOIN collections c ON c.id = m.collection_id
     WHERE m.user_id = $1 AND c.deleted_at IS NULL AND m.collection_id < $2
     ORDER BY m.collection_id DESC
     LIMIT $3
 )
-SELECT page.id, page.name, page.description, page.version, page.created_by, page.created_at, page.updated_at, page.role, live.items, joined.members
+SELECT page.id, page.name, page.description, page.enrich, page.version, page.created_by, page.created_at, page.updated_at, page.role, live.items, joined.members
 FROM page
 CROSS JOIN LATERAL (
     SELECT count(*) AS items FROM (SELECT 1 FROM items i WHERE i.collection_id = page.id AND i.deleted_at IS NULL LIMIT 10000) AS counted
@@ -295,6 +299,7 @@ type ListCollectionsRow struct {
 	ID          uuid.UUID
 	Name        string
 	Description string
+	Enrich      bool
 	Version     int64
 	CreatedBy   uuid.UUID
 	CreatedAt   time.Time
@@ -319,6 +324,7 @@ func (q *Queries) ListCollections(ctx context.Context, userID uuid.UUID, before 
 			&i.ID,
 			&i.Name,
 			&i.Description,
+			&i.Enrich,
 			&i.Version,
 			&i.CreatedBy,
 			&i.CreatedAt,
@@ -418,14 +424,15 @@ func (q *Queries) RemoveMember(ctx context.Context, id uuid.UUID) (int64, error)
 }
 
 const updateCollection = `-- name: UpdateCollection :one
-UPDATE collections SET name = $1, description = $2, version = version + 1, updated_at = $3
-WHERE id = $4
+UPDATE collections SET name = $1, description = $2, enrich = $3, version = version + 1, updated_at = $4
+WHERE id = $5
 RETURNING version
 `
 
 type UpdateCollectionParams struct {
 	Name        string
 	Description string
+	Enrich      bool
 	UpdatedAt   time.Time
 	ID          uuid.UUID
 }
@@ -434,6 +441,7 @@ func (q *Queries) UpdateCollection(ctx context.Context, arg UpdateCollectionPara
 	row := q.db.QueryRow(ctx, updateCollection,
 		arg.Name,
 		arg.Description,
+		arg.Enrich,
 		arg.UpdatedAt,
 		arg.ID,
 	)

@@ -63,21 +63,21 @@ func (q *Queries) CheckDeadLetters(ctx context.Context, ids []uuid.UUID) ([]uuid
 
 const checkEntities = `-- name: CheckEntities :many
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
-    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt,
+    u.state::text AS state, u.attempt::integer AS attempt,
     u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
-    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt,
+    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, '' AS state, 0 AS attempt,
         i.created_at, i.updated_at
      FROM items i WHERE i.id > $1 ORDER BY i.id LIMIT $2)
     UNION ALL
-    (SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0, c.created_at, c.updated_at
+    (SELECT 'Collection', c.id, c.version, 1, '', 0, c.created_at, c.updated_at
      FROM collections c WHERE c.id > $1 ORDER BY c.id LIMIT $2)
     UNION ALL
-    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0,
+    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, '', 0,
         m.created_at, m.updated_at
      FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id > $1 ORDER BY m.id LIMIT $2)
     UNION ALL
-    (SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt, j.created_at, j.updated_at
+    (SELECT 'Job', j.id, j.version, 1, j.state, j.attempt, j.created_at, j.updated_at
      FROM jobs j WHERE j.id > $1 ORDER BY j.id LIMIT $2)
 ) AS u
 ORDER BY u.id LIMIT $2
@@ -88,7 +88,6 @@ type CheckEntitiesRow struct {
 	ID           uuid.UUID
 	Version      int64
 	FirstVersion int64
-	Deleted      bool
 	State        string
 	Attempt      int32
 	CreatedAt    time.Time
@@ -96,8 +95,7 @@ type CheckEntitiesRow struct {
 }
 
 // What events tell of. first_version is the first one that has an event: the membership that comes with a collection is part of CollectionCreated.
-// deleted: it may have versions without an event, as a tag's change makes of what is in the trash. Each table is read in its own order, so that
-// its index serves.
+// Each table is read in its own order, so that its index serves.
 func (q *Queries) CheckEntities(ctx context.Context, afterID uuid.UUID, pageSize int32) ([]CheckEntitiesRow, error) {
 	rows, err := q.db.Query(ctx, checkEntities, afterID, pageSize)
 	if err != nil {
@@ -112,7 +110,6 @@ func (q *Queries) CheckEntities(ctx context.Context, afterID uuid.UUID, pageSize
 			&i.ID,
 			&i.Version,
 			&i.FirstVersion,
-			&i.Deleted,
 			&i.State,
 			&i.Attempt,
 			&i.CreatedAt,
@@ -130,20 +127,20 @@ func (q *Queries) CheckEntities(ctx context.Context, afterID uuid.UUID, pageSize
 
 const checkEntitiesByID = `-- name: CheckEntitiesByID :many
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
-    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt,
+    u.state::text AS state, u.attempt::integer AS attempt,
     u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
-    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt,
+    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, '' AS state, 0 AS attempt,
         i.created_at, i.updated_at
     FROM items i WHERE i.id = ANY ($1::uuid[])
     UNION ALL
-    SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0, c.created_at, c.updated_at FROM collections c WHERE c.id = ANY ($1::uuid[])
+    SELECT 'Collection', c.id, c.version, 1, '', 0, c.created_at, c.updated_at FROM collections c WHERE c.id = ANY ($1::uuid[])
     UNION ALL
-    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0,
+    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, '', 0,
         m.created_at, m.updated_at
     FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id = ANY ($1::uuid[])
     UNION ALL
-    SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt, j.created_at, j.updated_at FROM jobs j WHERE j.id = ANY ($1::uuid[])
+    SELECT 'Job', j.id, j.version, 1, j.state, j.attempt, j.created_at, j.updated_at FROM jobs j WHERE j.id = ANY ($1::uuid[])
 ) AS u
 `
 
@@ -152,7 +149,6 @@ type CheckEntitiesByIDRow struct {
 	ID           uuid.UUID
 	Version      int64
 	FirstVersion int64
-	Deleted      bool
 	State        string
 	Attempt      int32
 	CreatedAt    time.Time
@@ -173,7 +169,6 @@ func (q *Queries) CheckEntitiesByID(ctx context.Context, ids []uuid.UUID) ([]Che
 			&i.ID,
 			&i.Version,
 			&i.FirstVersion,
-			&i.Deleted,
 			&i.State,
 			&i.Attempt,
 			&i.CreatedAt,
@@ -349,23 +344,26 @@ func (q *Queries) CheckOutboxEvents(ctx context.Context, ids []int64) ([]CheckOu
 const checkTrail = `-- name: CheckTrail :many
 WITH told AS (
     SELECT a.entity_id, a.entity_type, a.event_type, a.collection_id, v.version, a.data ->> 'state' AS state, a.data ->> 'attempt' AS attempt,
-        lag(v.version) OVER w AS before, lag(a.event_type) OVER w AS type_before,
+        lag(v.version) OVER w AS before,
         lead(v.version) OVER w IS NULL AS newest
     FROM audit_events a
     CROSS JOIN LATERAL (
         SELECT CASE WHEN a.data ->> 'entity_version' ~ '^[0-9]{1,18}$' THEN (a.data ->> 'entity_version')::bigint END AS version
     ) AS v
-    WHERE a.entity_id = ANY ($1::uuid[]) AND v.version IS NOT NULL
+    WHERE a.entity_id = ANY ($2::uuid[]) AND v.version IS NOT NULL
     WINDOW w AS (PARTITION BY a.entity_id ORDER BY v.version, a.event_id)
 )
 SELECT t.entity_id, min(t.entity_type)::text AS entity_type, min(t.version)::bigint AS first_version, max(t.version)::bigint AS last_version,
-    (count(*) FILTER (WHERE t.version > t.before + 1 AND t.type_before <> 'ItemDeleted'))::bigint AS gaps,
-    coalesce(min(t.before + 1) FILTER (WHERE t.version > t.before + 1 AND t.type_before <> 'ItemDeleted'), 0)::bigint AS first_gap,
+    (count(*) FILTER (WHERE t.version > t.before + 1))::bigint AS gaps,
+    coalesce(min(t.before + 1) FILTER (WHERE t.version > t.before + 1), 0)::bigint AS first_gap,
     (count(*) FILTER (WHERE t.version = t.before))::bigint AS repeats,
     coalesce(min(t.version) FILTER (WHERE t.version = t.before), 0)::bigint AS first_repeat,
     coalesce(max(t.event_type) FILTER (WHERE t.newest), '')::text AS last_type,
     coalesce(max(t.state) FILTER (WHERE t.newest), '')::text AS last_state,
     coalesce(max(t.attempt) FILTER (WHERE t.newest), '')::text AS last_attempt,
+    (count(DISTINCT t.attempt) FILTER (WHERE t.state = 'RUNNING'))::bigint AS attempts,
+    (SELECT count(*) FROM audit_events u
+     WHERE u.entity_id = t.entity_id AND u.event_type = ANY ($1::text[]) AND coalesce(u.data ->> 'entity_version', '') !~ '^[0-9]{1,18}$') AS unversioned,
     EXISTS (
         SELECT 1 FROM collections c WHERE c.id = (array_agg(t.collection_id) FILTER (WHERE t.newest))[1] AND c.deleted_at IS NULL
     )::boolean AS collection_lives
@@ -384,13 +382,15 @@ type CheckTrailRow struct {
 	LastType        string
 	LastState       string
 	LastAttempt     string
+	Attempts        int64
+	Unversioned     int64
 	CollectionLives bool
 }
 
-// What the trail tells of each entity, in one row: the first, the last and the missing versions, and those that two events claim. A gap after
-// ItemDeleted is none: what is in the trash gets versions without an event.
-func (q *Queries) CheckTrail(ctx context.Context, ids []uuid.UUID) ([]CheckTrailRow, error) {
-	rows, err := q.db.Query(ctx, checkTrail, ids)
+// What the trail tells of each entity, in one row: the first, the last and the missing versions, those that two events claim,
+// a job's attempts that were told of, and events that should have a version and have none.
+func (q *Queries) CheckTrail(ctx context.Context, versioned []string, ids []uuid.UUID) ([]CheckTrailRow, error) {
+	rows, err := q.db.Query(ctx, checkTrail, versioned, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -410,6 +410,8 @@ func (q *Queries) CheckTrail(ctx context.Context, ids []uuid.UUID) ([]CheckTrail
 			&i.LastType,
 			&i.LastState,
 			&i.LastAttempt,
+			&i.Attempts,
+			&i.Unversioned,
 			&i.CollectionLives,
 		); err != nil {
 			return nil, err

@@ -12,6 +12,17 @@ import (
 	"github.com/google/uuid"
 )
 
+const anyItems = `-- name: AnyItems :one
+SELECT EXISTS (SELECT 1 FROM items)::boolean
+`
+
+func (q *Queries) AnyItems(ctx context.Context) (bool, error) {
+	row := q.db.QueryRow(ctx, anyItems)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const collectionExists = `-- name: CollectionExists :one
 SELECT EXISTS (SELECT 1 FROM collections WHERE id = $1 AND deleted_at IS NULL)
 `
@@ -65,7 +76,9 @@ func (q *Queries) CountCollectionItems(ctx context.Context, collectionID uuid.UU
 }
 
 const itemContentBytes = `-- name: ItemContentBytes :many
-SELECT id, octet_length(content)::integer AS bytes FROM items WHERE id = ANY ($1::uuid[])
+SELECT i.id, (octet_length(i.content) + coalesce(octet_length(e.text), 0))::integer AS bytes
+FROM items i LEFT JOIN item_extracts e ON e.item_id = i.id
+WHERE i.id = ANY ($1::uuid[])
 `
 
 type ItemContentBytesRow struct {
@@ -73,7 +86,7 @@ type ItemContentBytesRow struct {
 	Bytes int32
 }
 
-// The size of each content, which PostgreSQL knows without unpacking it.
+// The size of each content with its page's text, which PostgreSQL knows without unpacking them.
 func (q *Queries) ItemContentBytes(ctx context.Context, ids []uuid.UUID) ([]ItemContentBytesRow, error) {
 	rows, err := q.db.Query(ctx, itemContentBytes, ids)
 	if err != nil {
@@ -146,8 +159,10 @@ SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.cre
     (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
     coalesce((
         SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id
-    ), '{}')::text[] AS tags
+    ), '{}')::text[] AS tags,
+    e.text AS extract
 FROM items i JOIN collections c ON c.id = i.collection_id
+LEFT JOIN item_extracts e ON e.item_id = i.id
 WHERE i.id = ANY ($1::uuid[])
 `
 
@@ -163,6 +178,7 @@ type ItemsForIndexingRow struct {
 	UpdatedAt    time.Time
 	Deleted      bool
 	Tags         []string
+	Extract      *string
 }
 
 // Everything that the search document needs, in one statement and so from one snapshot. An item whose collection is deleted counts as
@@ -188,6 +204,7 @@ func (q *Queries) ItemsForIndexing(ctx context.Context, ids []uuid.UUID) ([]Item
 			&i.UpdatedAt,
 			&i.Deleted,
 			&i.Tags,
+			&i.Extract,
 		); err != nil {
 			return nil, err
 		}
@@ -313,16 +330,35 @@ func (q *Queries) SearchIndexFilled(ctx context.Context, alias string, indexUuid
 	return err
 }
 
-const searchIndexIncomplete = `-- name: SearchIndexIncomplete :one
-SELECT EXISTS (SELECT 1 FROM search_indices WHERE alias = $1 AND incomplete)::boolean
+const searchIndices = `-- name: SearchIndices :many
+SELECT name, index_uuid, incomplete FROM search_indices WHERE alias = $1
 `
 
-// Whether search must not rely on the index.
-func (q *Queries) SearchIndexIncomplete(ctx context.Context, alias string) (bool, error) {
-	row := q.db.QueryRow(ctx, searchIndexIncomplete, alias)
-	var column_1 bool
-	err := row.Scan(&column_1)
-	return column_1, err
+type SearchIndicesRow struct {
+	Name       string
+	IndexUuid  string
+	Incomplete bool
+}
+
+// What is known of the indices behind the alias: search relies on one that is not incomplete.
+func (q *Queries) SearchIndices(ctx context.Context, alias string) ([]SearchIndicesRow, error) {
+	rows, err := q.db.Query(ctx, searchIndices, alias)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []SearchIndicesRow{}
+	for rows.Next() {
+		var i SearchIndicesRow
+		if err := rows.Scan(&i.Name, &i.IndexUuid, &i.Incomplete); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const seeSearchIndex = `-- name: SeeSearchIndex :exec

@@ -22,7 +22,10 @@ SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.ve
        (EXISTS (SELECT 1 FROM users u WHERE u.id = $1 AND u.disabled_at IS NULL) AND ($2::uuid IS NULL OR EXISTS (
            SELECT 1 FROM sessions ss
            WHERE ss.id = $2 AND ss.user_id = $1 AND ss.revoked_at IS NULL AND ss.expires_at > now()
-       )))::boolean AS caller_counts
+       )))::boolean AS caller_counts,
+       (SELECT jsonb_build_object('language', e.language, 'word_count', e.word_count, 'excerpt', e.excerpt, 'canonical_url', e.canonical_url,
+            'fetched_at', e.fetched_at, 'error', e.error_code, 'pending', e.wanted_in IS NOT NULL)
+        FROM item_extracts e WHERE e.item_id = i.id) AS extract
 FROM items i
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
 JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = $1
@@ -47,6 +50,7 @@ type GetItemRow struct {
 	IndexedVersion int64
 	SearchError    string
 	CallerCounts   bool
+	Extract        json.RawMessage
 }
 
 // No row: it does not exist, or the user is no member of its collection. caller_counts says that the account is not disabled and the session, if
@@ -71,6 +75,7 @@ func (q *Queries) GetItem(ctx context.Context, userID uuid.UUID, sessionID *uuid
 		&i.IndexedVersion,
 		&i.SearchError,
 		&i.CallerCounts,
+		&i.Extract,
 	)
 	return i, err
 }

@@ -67,6 +67,18 @@ func (q *Queries) EraseCollection(ctx context.Context, id uuid.UUID) (int64, err
 	return result.RowsAffected(), nil
 }
 
+const eraseFinishedJobs = `-- name: EraseFinishedJobs :execrows
+DELETE FROM jobs WHERE id IN (SELECT j.id FROM jobs j WHERE j.finished_at < $1::timestamptz ORDER BY j.finished_at LIMIT $2)
+`
+
+func (q *Queries) EraseFinishedJobs(ctx context.Context, finishedBefore time.Time, batchSize int32) (int64, error) {
+	result, err := q.db.Exec(ctx, eraseFinishedJobs, finishedBefore, batchSize)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const eraseItemMoves = `-- name: EraseItemMoves :execrows
 WITH known AS (
     SELECT m.from_collection, m.item_id FROM item_moves m

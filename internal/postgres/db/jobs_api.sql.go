@@ -7,132 +7,12 @@ package db
 
 import (
 	"context"
-	"encoding/json"
-	"time"
 
 	"github.com/google/uuid"
 )
 
-const createJob = `-- name: CreateJob :one
-INSERT INTO jobs (id, type, parameters, collection_id, idempotency_key, created_by, created_at, run_at, updated_at, trace_id, traceparent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $7, $7,
-        $8, $9)
-ON CONFLICT (coalesce(created_by, '00000000-0000-0000-0000-000000000000'::uuid), idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
-          finished_at
-`
-
-type CreateJobParams struct {
-	ID             uuid.UUID
-	Type           string
-	Parameters     json.RawMessage
-	CollectionID   *uuid.UUID
-	IdempotencyKey *string
-	CreatedBy      *uuid.UUID
-	CreatedAt      time.Time
-	TraceID        *string
-	Traceparent    *string
-}
-
-type CreateJobRow struct {
-	ID            uuid.UUID
-	Type          string
-	Parameters    json.RawMessage
-	CollectionID  *uuid.UUID
-	State         string
-	Version       int64
-	Attempt       int32
-	MaxAttempts   int32
-	ProgressDone  int64
-	ProgressTotal int64
-	Error         *string
-	CreatedAt     time.Time
-	StartedAt     *time.Time
-	FinishedAt    *time.Time
-}
-
-// No row when the caller has used the idempotency key before.
-func (q *Queries) CreateJob(ctx context.Context, arg CreateJobParams) (CreateJobRow, error) {
-	row := q.db.QueryRow(ctx, createJob,
-		arg.ID,
-		arg.Type,
-		arg.Parameters,
-		arg.CollectionID,
-		arg.IdempotencyKey,
-		arg.CreatedBy,
-		arg.CreatedAt,
-		arg.TraceID,
-		arg.Traceparent,
-	)
-	var i CreateJobRow
-	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.Parameters,
-		&i.CollectionID,
-		&i.State,
-		&i.Version,
-		&i.Attempt,
-		&i.MaxAttempts,
-		&i.ProgressDone,
-		&i.ProgressTotal,
-		&i.Error,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
-	)
-	return i, err
-}
-
-const getJobByKey = `-- name: GetJobByKey :one
-SELECT id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
-       finished_at
-FROM jobs
-WHERE coalesce(created_by, '00000000-0000-0000-0000-000000000000'::uuid) = $1::uuid AND idempotency_key = $2::text
-`
-
-type GetJobByKeyRow struct {
-	ID            uuid.UUID
-	Type          string
-	Parameters    json.RawMessage
-	CollectionID  *uuid.UUID
-	State         string
-	Version       int64
-	Attempt       int32
-	MaxAttempts   int32
-	ProgressDone  int64
-	ProgressTotal int64
-	Error         *string
-	CreatedAt     time.Time
-	StartedAt     *time.Time
-	FinishedAt    *time.Time
-}
-
-func (q *Queries) GetJobByKey(ctx context.Context, principal uuid.UUID, idempotencyKey string) (GetJobByKeyRow, error) {
-	row := q.db.QueryRow(ctx, getJobByKey, principal, idempotencyKey)
-	var i GetJobByKeyRow
-	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.Parameters,
-		&i.CollectionID,
-		&i.State,
-		&i.Version,
-		&i.Attempt,
-		&i.MaxAttempts,
-		&i.ProgressDone,
-		&i.ProgressTotal,
-		&i.Error,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
-	)
-	return i, err
-}
-
 const getJobFor = `-- name: GetJobFor :one
-SELECT j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.progress_done, j.progress_total, j.error,
-       j.created_at, j.started_at, j.finished_at, m.role
+SELECT j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at, j.trace_id, j.traceparent, j.priority, j.unique_key, j.cancel_requested_at, j.attempt_started_at, j.progress_message, j.error_code, j.history, j.held, j.cancel_requested_by, j.request_hash, m.role
 FROM jobs j
 LEFT JOIN collections c ON c.id = j.collection_id AND c.deleted_at IS NULL
 LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = $1
@@ -140,21 +20,8 @@ WHERE j.id = $2
 `
 
 type GetJobForRow struct {
-	ID            uuid.UUID
-	Type          string
-	Parameters    json.RawMessage
-	CollectionID  *uuid.UUID
-	State         string
-	Version       int64
-	Attempt       int32
-	MaxAttempts   int32
-	ProgressDone  int64
-	ProgressTotal int64
-	Error         *string
-	CreatedAt     time.Time
-	StartedAt     *time.Time
-	FinishedAt    *time.Time
-	Role          *string
+	Job  Job
+	Role *string
 }
 
 // Role is NULL when the user is no member of the job's collection, or it is deleted.
@@ -162,60 +29,58 @@ func (q *Queries) GetJobFor(ctx context.Context, userID uuid.UUID, iD uuid.UUID)
 	row := q.db.QueryRow(ctx, getJobFor, userID, iD)
 	var i GetJobForRow
 	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.Parameters,
-		&i.CollectionID,
-		&i.State,
-		&i.Version,
-		&i.Attempt,
-		&i.MaxAttempts,
-		&i.ProgressDone,
-		&i.ProgressTotal,
-		&i.Error,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
+		&i.Job.ID,
+		&i.Job.Type,
+		&i.Job.Parameters,
+		&i.Job.CollectionID,
+		&i.Job.State,
+		&i.Job.Version,
+		&i.Job.Attempt,
+		&i.Job.MaxAttempts,
+		&i.Job.RunAt,
+		&i.Job.LeaseOwner,
+		&i.Job.LeaseExpiresAt,
+		&i.Job.ProgressDone,
+		&i.Job.ProgressTotal,
+		&i.Job.Checkpoint,
+		&i.Job.Result,
+		&i.Job.Error,
+		&i.Job.IdempotencyKey,
+		&i.Job.CreatedBy,
+		&i.Job.CreatedAt,
+		&i.Job.StartedAt,
+		&i.Job.FinishedAt,
+		&i.Job.UpdatedAt,
+		&i.Job.TraceID,
+		&i.Job.Traceparent,
+		&i.Job.Priority,
+		&i.Job.UniqueKey,
+		&i.Job.CancelRequestedAt,
+		&i.Job.AttemptStartedAt,
+		&i.Job.ProgressMessage,
+		&i.Job.ErrorCode,
+		&i.Job.History,
+		&i.Job.Held,
+		&i.Job.CancelRequestedBy,
+		&i.Job.RequestHash,
 		&i.Role,
 	)
 	return i, err
 }
 
-const listJobs = `-- name: ListJobs :many
-SELECT id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
-       finished_at
-FROM jobs
-WHERE id < $1
-ORDER BY id DESC
-LIMIT $2
+const getJobs = `-- name: GetJobs :many
+SELECT id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent, priority, unique_key, cancel_requested_at, attempt_started_at, progress_message, error_code, history, held, cancel_requested_by, request_hash FROM jobs WHERE id = ANY ($1::uuid[])
 `
 
-type ListJobsRow struct {
-	ID            uuid.UUID
-	Type          string
-	Parameters    json.RawMessage
-	CollectionID  *uuid.UUID
-	State         string
-	Version       int64
-	Attempt       int32
-	MaxAttempts   int32
-	ProgressDone  int64
-	ProgressTotal int64
-	Error         *string
-	CreatedAt     time.Time
-	StartedAt     *time.Time
-	FinishedAt    *time.Time
-}
-
-func (q *Queries) ListJobs(ctx context.Context, before uuid.UUID, pageSize int32) ([]ListJobsRow, error) {
-	rows, err := q.db.Query(ctx, listJobs, before, pageSize)
+func (q *Queries) GetJobs(ctx context.Context, ids []uuid.UUID) ([]Job, error) {
+	rows, err := q.db.Query(ctx, getJobs, ids)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []ListJobsRow{}
+	items := []Job{}
 	for rows.Next() {
-		var i ListJobsRow
+		var i Job
 		if err := rows.Scan(
 			&i.ID,
 			&i.Type,
@@ -225,12 +90,32 @@ func (q *Queries) ListJobs(ctx context.Context, before uuid.UUID, pageSize int32
 			&i.Version,
 			&i.Attempt,
 			&i.MaxAttempts,
+			&i.RunAt,
+			&i.LeaseOwner,
+			&i.LeaseExpiresAt,
 			&i.ProgressDone,
 			&i.ProgressTotal,
+			&i.Checkpoint,
+			&i.Result,
 			&i.Error,
+			&i.IdempotencyKey,
+			&i.CreatedBy,
 			&i.CreatedAt,
 			&i.StartedAt,
 			&i.FinishedAt,
+			&i.UpdatedAt,
+			&i.TraceID,
+			&i.Traceparent,
+			&i.Priority,
+			&i.UniqueKey,
+			&i.CancelRequestedAt,
+			&i.AttemptStartedAt,
+			&i.ProgressMessage,
+			&i.ErrorCode,
+			&i.History,
+			&i.Held,
+			&i.CancelRequestedBy,
+			&i.RequestHash,
 		); err != nil {
 			return nil, err
 		}
@@ -242,127 +127,36 @@ func (q *Queries) ListJobs(ctx context.Context, before uuid.UUID, pageSize int32
 	return items, nil
 }
 
-const listJobsOfCollection = `-- name: ListJobsOfCollection :many
-SELECT id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
-       finished_at
-FROM jobs
-WHERE collection_id = $1::uuid AND id < $2
-ORDER BY id DESC
-LIMIT $3
+const watchedJobs = `-- name: WatchedJobs :many
+SELECT w.place::bigint AS place, j.version, (w.trusted OR coalesce(u.is_admin, false))::boolean AS admin
+FROM (
+    SELECT unnest($1::uuid[]) AS user_id, unnest($2::uuid[]) AS job_id, unnest($3::boolean[]) AS trusted,
+        generate_subscripts($2::uuid[], 1) AS place
+) AS w
+JOIN jobs j ON j.id = w.job_id
+LEFT JOIN users u ON u.id = w.user_id AND u.disabled_at IS NULL
+LEFT JOIN collections c ON c.id = j.collection_id AND c.deleted_at IS NULL
+LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = u.id AND m.role IN ('owner', 'editor')
+WHERE w.trusted OR u.is_admin OR m.user_id IS NOT NULL
 `
 
-type ListJobsOfCollectionRow struct {
-	ID            uuid.UUID
-	Type          string
-	Parameters    json.RawMessage
-	CollectionID  *uuid.UUID
-	State         string
-	Version       int64
-	Attempt       int32
-	MaxAttempts   int32
-	ProgressDone  int64
-	ProgressTotal int64
-	Error         *string
-	CreatedAt     time.Time
-	StartedAt     *time.Time
-	FinishedAt    *time.Time
+type WatchedJobsRow struct {
+	Place   int64
+	Version int64
+	Admin   bool
 }
 
-func (q *Queries) ListJobsOfCollection(ctx context.Context, collectionID uuid.UUID, before uuid.UUID, pageSize int32) ([]ListJobsOfCollectionRow, error) {
-	rows, err := q.db.Query(ctx, listJobsOfCollection, collectionID, before, pageSize)
+// For many who watch jobs: the version of each job that its watcher may see, and whether they may see all of it. Trusted is a part of Atlas itself.
+func (q *Queries) WatchedJobs(ctx context.Context, userIds []uuid.UUID, jobIds []uuid.UUID, trusted []bool) ([]WatchedJobsRow, error) {
+	rows, err := q.db.Query(ctx, watchedJobs, userIds, jobIds, trusted)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	items := []ListJobsOfCollectionRow{}
+	items := []WatchedJobsRow{}
 	for rows.Next() {
-		var i ListJobsOfCollectionRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Type,
-			&i.Parameters,
-			&i.CollectionID,
-			&i.State,
-			&i.Version,
-			&i.Attempt,
-			&i.MaxAttempts,
-			&i.ProgressDone,
-			&i.ProgressTotal,
-			&i.Error,
-			&i.CreatedAt,
-			&i.StartedAt,
-			&i.FinishedAt,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const listJobsOfUser = `-- name: ListJobsOfUser :many
-SELECT top.id, top.type, top.parameters, top.collection_id, top.state, top.version, top.attempt, top.max_attempts, top.progress_done, top.progress_total, top.error, top.created_at, top.started_at, top.finished_at
-FROM memberships m
-JOIN collections c ON c.id = m.collection_id AND c.deleted_at IS NULL
-CROSS JOIN LATERAL (
-    SELECT j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.progress_done, j.progress_total, j.error,
-           j.created_at, j.started_at, j.finished_at
-    FROM jobs j
-    WHERE j.collection_id = m.collection_id AND j.id < $1
-    ORDER BY j.id DESC
-    LIMIT $2
-) AS top
-WHERE m.user_id = $3 AND m.role IN ('owner', 'editor')
-ORDER BY top.id DESC
-LIMIT $2
-`
-
-type ListJobsOfUserRow struct {
-	ID            uuid.UUID
-	Type          string
-	Parameters    json.RawMessage
-	CollectionID  *uuid.UUID
-	State         string
-	Version       int64
-	Attempt       int32
-	MaxAttempts   int32
-	ProgressDone  int64
-	ProgressTotal int64
-	Error         *string
-	CreatedAt     time.Time
-	StartedAt     *time.Time
-	FinishedAt    *time.Time
-}
-
-// The top of each collection that the user owns or edits, merged.
-func (q *Queries) ListJobsOfUser(ctx context.Context, before uuid.UUID, pageSize int32, userID uuid.UUID) ([]ListJobsOfUserRow, error) {
-	rows, err := q.db.Query(ctx, listJobsOfUser, before, pageSize, userID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []ListJobsOfUserRow{}
-	for rows.Next() {
-		var i ListJobsOfUserRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.Type,
-			&i.Parameters,
-			&i.CollectionID,
-			&i.State,
-			&i.Version,
-			&i.Attempt,
-			&i.MaxAttempts,
-			&i.ProgressDone,
-			&i.ProgressTotal,
-			&i.Error,
-			&i.CreatedAt,
-			&i.StartedAt,
-			&i.FinishedAt,
-		); err != nil {
+		var i WatchedJobsRow
+		if err := rows.Scan(&i.Place, &i.Version, &i.Admin); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -8,36 +8,47 @@ package db
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/google/uuid"
 )
 
 const claimJobs = `-- name: ClaimJobs :many
-WITH claimable AS (
-    SELECT id FROM jobs
-    WHERE state = 'QUEUED' AND run_at <= now() AND type = ANY ($3::text[])
-    ORDER BY run_at, id LIMIT $4 FOR UPDATE SKIP LOCKED
+WITH picked AS MATERIALIZED (
+    SELECT c.id
+    FROM (SELECT unnest($4::text[]) AS type, unnest($5::smallint[]) AS priority) AS h
+    CROSS JOIN LATERAL (
+        SELECT j.id FROM jobs j
+        WHERE j.state = 'QUEUED' AND NOT j.held AND j.type = h.type AND j.priority = h.priority AND j.run_at <= coalesce($3::timestamptz, now())
+        ORDER BY j.run_at, j.id LIMIT $6 FOR UPDATE SKIP LOCKED
+    ) AS c
+    LIMIT $6
 )
 UPDATE jobs j SET state = 'RUNNING', attempt = j.attempt + 1, version = j.version + 1, lease_owner = $1::text,
-    lease_expires_at = now() + make_interval(secs => $2::float8), started_at = coalesce(j.started_at, now()), updated_at = now()
-FROM claimable c WHERE j.id = c.id
-RETURNING j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at, j.trace_id, j.traceparent
+    lease_expires_at = t.at + make_interval(secs => $2::float8),
+    started_at = coalesce(j.started_at, t.at), attempt_started_at = t.at, updated_at = t.at
+FROM (SELECT coalesce($3::timestamptz, now()) AS at) AS t
+WHERE j.id = ANY (ARRAY(SELECT id FROM picked)) -- by the primary key, however large the table is
+RETURNING j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at, j.trace_id, j.traceparent, j.priority, j.unique_key, j.cancel_requested_at, j.attempt_started_at, j.progress_message, j.error_code, j.history, j.held, j.cancel_requested_by, j.request_hash
 `
 
 type ClaimJobsParams struct {
 	Owner        string
 	LeaseSeconds float64
+	At           *time.Time
 	Types        []string
+	Priorities   []int16
 	BatchSize    int32
 }
 
-// This and the transitions below are guarded by state, attempt and lease owner: a worker that lost its lease changes nothing
-// and learns it from the missing row.
+// Types and priorities are those of PeekJobs, in its order. No more rows are locked than are claimed.
 func (q *Queries) ClaimJobs(ctx context.Context, arg ClaimJobsParams) ([]Job, error) {
 	rows, err := q.db.Query(ctx, claimJobs,
 		arg.Owner,
 		arg.LeaseSeconds,
+		arg.At,
 		arg.Types,
+		arg.Priorities,
 		arg.BatchSize,
 	)
 	if err != nil {
@@ -72,6 +83,16 @@ func (q *Queries) ClaimJobs(ctx context.Context, arg ClaimJobsParams) ([]Job, er
 			&i.UpdatedAt,
 			&i.TraceID,
 			&i.Traceparent,
+			&i.Priority,
+			&i.UniqueKey,
+			&i.CancelRequestedAt,
+			&i.AttemptStartedAt,
+			&i.ProgressMessage,
+			&i.ErrorCode,
+			&i.History,
+			&i.Held,
+			&i.CancelRequestedBy,
+			&i.RequestHash,
 		); err != nil {
 			return nil, err
 		}
@@ -83,189 +104,215 @@ func (q *Queries) ClaimJobs(ctx context.Context, arg ClaimJobsParams) ([]Job, er
 	return items, nil
 }
 
-const completeJob = `-- name: CompleteJob :one
-UPDATE jobs SET state = 'SUCCEEDED', result = $1::jsonb, error = NULL, version = version + 1, lease_owner = NULL, lease_expires_at = NULL,
-    finished_at = now(), updated_at = now()
-WHERE id = $2 AND state = 'RUNNING' AND attempt = $3 AND lease_owner = $4::text
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent
+const countRunningJobs = `-- name: CountRunningJobs :one
+SELECT count(*) FROM jobs WHERE state = 'RUNNING' AND type = $1
 `
 
-type CompleteJobParams struct {
-	Result  json.RawMessage
-	ID      uuid.UUID
-	Attempt int32
-	Owner   string
+func (q *Queries) CountRunningJobs(ctx context.Context, type_ string) (int64, error) {
+	row := q.db.QueryRow(ctx, countRunningJobs, type_)
+	var count int64
+	err := row.Scan(&count)
+	return count, err
 }
 
-func (q *Queries) CompleteJob(ctx context.Context, arg CompleteJobParams) (Job, error) {
-	row := q.db.QueryRow(ctx, completeJob,
-		arg.Result,
-		arg.ID,
-		arg.Attempt,
-		arg.Owner,
-	)
-	var i Job
+const jobBacklog = `-- name: JobBacklog :many
+SELECT w.type::text AS type, q.state::text AS state, q.jobs, q.oldest_seconds
+FROM unnest($1::text[]) AS w (type)
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN top.held THEN 'held' WHEN top.run_at <= now() THEN 'due' ELSE 'later' END AS state, count(*) AS jobs,
+        greatest(extract(epoch FROM now() - min(top.run_at)), 0)::float8 AS oldest_seconds
+    FROM (SELECT j.run_at, j.held FROM jobs j WHERE j.state = 'QUEUED' AND j.type = w.type LIMIT 100000) AS top
+    GROUP BY 1
+    UNION ALL
+    SELECT 'running', count(*), coalesce(extract(epoch FROM now() - min(r.attempt_started_at)), 0)::float8
+    FROM jobs r WHERE r.state = 'RUNNING' AND r.type = w.type
+) AS q
+`
+
+type JobBacklogRow struct {
+	Type          string
+	State         string
+	Jobs          int64
+	OldestSeconds float64
+}
+
+// Depth and age by type and state, over at most 100,000 jobs of each type.
+func (q *Queries) JobBacklog(ctx context.Context, types []string) ([]JobBacklogRow, error) {
+	rows, err := q.db.Query(ctx, jobBacklog, types)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []JobBacklogRow{}
+	for rows.Next() {
+		var i JobBacklogRow
+		if err := rows.Scan(
+			&i.Type,
+			&i.State,
+			&i.Jobs,
+			&i.OldestSeconds,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const peekJobs = `-- name: PeekJobs :one
+
+WITH RECURSIVE heads AS (
+    SELECT h.type, h.priority, h.run_at
+    FROM unnest($2::text[]) AS w (type)
+    CROSS JOIN LATERAL (
+        SELECT j.type, j.priority, j.run_at FROM jobs j WHERE j.state = 'QUEUED' AND NOT j.held AND j.type = w.type
+        ORDER BY j.priority DESC, j.run_at, j.id LIMIT 1
+    ) AS h
+    UNION ALL
+    SELECT n.type, n.priority, n.run_at
+    FROM heads
+    CROSS JOIN LATERAL (
+        SELECT j.type, j.priority, j.run_at FROM jobs j WHERE j.state = 'QUEUED' AND NOT j.held AND j.type = heads.type AND j.priority < heads.priority
+        ORDER BY j.priority DESC, j.run_at, j.id LIMIT 1
+    ) AS n
+)
+SELECT coalesce(array_agg(type ORDER BY priority DESC, run_at), '{}')::text[] AS types,
+    coalesce(array_agg(priority ORDER BY priority DESC, run_at), '{}')::smallint[] AS priorities,
+    coalesce(array_agg(extract(epoch FROM run_at - coalesce($1::timestamptz, now()))::float8 ORDER BY priority DESC, run_at), '{}')::float8[] AS waits,
+    EXISTS (SELECT 1 FROM jobs WHERE state = 'RUNNING' AND lease_expires_at < coalesce($1::timestamptz, now())) AS expired,
+    coalesce((SELECT extract(epoch FROM min(next_run_at) - coalesce($1::timestamptz, now())) FROM job_schedules WHERE NOT suspended),
+        'Infinity')::float8 AS schedule_wait
+FROM heads
+`
+
+type PeekJobsRow struct {
+	Types        []string
+	Priorities   []int16
+	Waits        []float64
+	Expired      bool
+	ScheduleWait float64
+}
+
+// What workers do to jobs. A lease is known by its lease_owner, which names the worker and the claim: no two claims have the same. Every change is
+// guarded by state, attempt and owner: a worker that lost its lease changes nothing and learns it from the missing row. "at" is the moment for tests
+// with a clock of their own; NULL means the database's, so that the clocks of workers don't matter.
+// The first job of each type and priority that waits, by one step in the index each; whether a lease ran out; when the next schedule is due.
+func (q *Queries) PeekJobs(ctx context.Context, at *time.Time, types []string) (PeekJobsRow, error) {
+	row := q.db.QueryRow(ctx, peekJobs, at, types)
+	var i PeekJobsRow
 	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.Parameters,
-		&i.CollectionID,
-		&i.State,
-		&i.Version,
-		&i.Attempt,
-		&i.MaxAttempts,
-		&i.RunAt,
-		&i.LeaseOwner,
-		&i.LeaseExpiresAt,
-		&i.ProgressDone,
-		&i.ProgressTotal,
-		&i.Checkpoint,
-		&i.Result,
-		&i.Error,
-		&i.IdempotencyKey,
-		&i.CreatedBy,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
-		&i.UpdatedAt,
-		&i.TraceID,
-		&i.Traceparent,
+		&i.Types,
+		&i.Priorities,
+		&i.Waits,
+		&i.Expired,
+		&i.ScheduleWait,
 	)
 	return i, err
 }
 
-const failJob = `-- name: FailJob :one
-UPDATE jobs SET state = 'FAILED', error = $1::text, version = version + 1, lease_owner = NULL, lease_expires_at = NULL,
-    finished_at = now(), updated_at = now()
-WHERE id = $2 AND state = 'RUNNING' AND attempt = $3 AND lease_owner = $4::text
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent
+const renewJobLeases = `-- name: RenewJobLeases :many
+WITH mine AS (
+    SELECT j.id, j.lease_owner, j.cancel_requested_at IS NOT NULL AS cancelled
+    FROM (SELECT unnest($1::uuid[]) AS id, unnest($2::text[]) AS owner) AS m
+    JOIN jobs j ON j.id = m.id AND j.lease_owner = m.owner AND j.state = 'RUNNING'
+), free AS (
+    SELECT j.id, j.lease_owner FROM jobs j
+    WHERE j.id = ANY (ARRAY(SELECT mine.id FROM mine)) AND j.state = 'RUNNING' AND j.lease_owner = ANY ($2::text[])
+    FOR UPDATE SKIP LOCKED
+), renewed AS (
+    UPDATE jobs j SET lease_expires_at = coalesce($3::timestamptz, now()) + make_interval(secs => $4::float8)
+    FROM free WHERE j.id = free.id
+    RETURNING j.id, j.lease_owner
+)
+SELECT mine.id, mine.lease_owner::text AS owner, mine.cancelled::boolean AS cancelled, (renewed.id IS NOT NULL)::boolean AS renewed
+FROM mine LEFT JOIN renewed ON renewed.id = mine.id AND renewed.lease_owner = mine.lease_owner
 `
 
-type FailJobParams struct {
-	Error   string
-	ID      uuid.UUID
-	Attempt int32
-	Owner   string
-}
-
-func (q *Queries) FailJob(ctx context.Context, arg FailJobParams) (Job, error) {
-	row := q.db.QueryRow(ctx, failJob,
-		arg.Error,
-		arg.ID,
-		arg.Attempt,
-		arg.Owner,
-	)
-	var i Job
-	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.Parameters,
-		&i.CollectionID,
-		&i.State,
-		&i.Version,
-		&i.Attempt,
-		&i.MaxAttempts,
-		&i.RunAt,
-		&i.LeaseOwner,
-		&i.LeaseExpiresAt,
-		&i.ProgressDone,
-		&i.ProgressTotal,
-		&i.Checkpoint,
-		&i.Result,
-		&i.Error,
-		&i.IdempotencyKey,
-		&i.CreatedBy,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
-		&i.UpdatedAt,
-		&i.TraceID,
-		&i.Traceparent,
-	)
-	return i, err
-}
-
-const handBackJob = `-- name: HandBackJob :one
-UPDATE jobs SET state = 'QUEUED', attempt = attempt - 1, run_at = now(), version = version + 1, lease_owner = NULL, lease_expires_at = NULL,
-    updated_at = now()
-WHERE id = $1 AND state = 'RUNNING' AND attempt = $2 AND lease_owner = $3::text
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent
-`
-
-// A draining worker gives a job back. The attempt did not fail, so it is not counted.
-func (q *Queries) HandBackJob(ctx context.Context, iD uuid.UUID, attempt int32, owner string) (Job, error) {
-	row := q.db.QueryRow(ctx, handBackJob, iD, attempt, owner)
-	var i Job
-	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.Parameters,
-		&i.CollectionID,
-		&i.State,
-		&i.Version,
-		&i.Attempt,
-		&i.MaxAttempts,
-		&i.RunAt,
-		&i.LeaseOwner,
-		&i.LeaseExpiresAt,
-		&i.ProgressDone,
-		&i.ProgressTotal,
-		&i.Checkpoint,
-		&i.Result,
-		&i.Error,
-		&i.IdempotencyKey,
-		&i.CreatedBy,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
-		&i.UpdatedAt,
-		&i.TraceID,
-		&i.Traceparent,
-	)
-	return i, err
-}
-
-const renewJobLease = `-- name: RenewJobLease :execrows
-UPDATE jobs SET lease_expires_at = now() + make_interval(secs => $1::float8)
-WHERE id = $2 AND state = 'RUNNING' AND attempt = $3 AND lease_owner = $4::text
-`
-
-type RenewJobLeaseParams struct {
+type RenewJobLeasesParams struct {
+	Ids          []uuid.UUID
+	Owners       []string
+	At           *time.Time
 	LeaseSeconds float64
-	ID           uuid.UUID
-	Attempt      int32
-	Owner        string
 }
 
-func (q *Queries) RenewJobLease(ctx context.Context, arg RenewJobLeaseParams) (int64, error) {
-	result, err := q.db.Exec(ctx, renewJobLease,
+type RenewJobLeasesRow struct {
+	ID        uuid.UUID
+	Owner     string
+	Cancelled bool
+	Renewed   bool
+}
+
+// A row for each lease that still stands. One whose row somebody changes just now is not waited for: renewed is false.
+func (q *Queries) RenewJobLeases(ctx context.Context, arg RenewJobLeasesParams) ([]RenewJobLeasesRow, error) {
+	rows, err := q.db.Query(ctx, renewJobLeases,
+		arg.Ids,
+		arg.Owners,
+		arg.At,
 		arg.LeaseSeconds,
-		arg.ID,
-		arg.Attempt,
-		arg.Owner,
 	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []RenewJobLeasesRow{}
+	for rows.Next() {
+		var i RenewJobLeasesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Owner,
+			&i.Cancelled,
+			&i.Renewed,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const rescueJobs = `-- name: RescueJobs :many
-WITH expired AS (
-    SELECT id FROM jobs WHERE state = 'RUNNING' AND lease_expires_at < now() ORDER BY lease_expires_at LIMIT $1 FOR UPDATE SKIP LOCKED
+WITH expired AS MATERIALIZED (
+    SELECT id FROM jobs WHERE state = 'RUNNING' AND lease_expires_at < coalesce($3::timestamptz, now())
+    LIMIT $4 FOR UPDATE SKIP LOCKED
 )
 UPDATE jobs j SET
-    state = CASE WHEN j.attempt < j.max_attempts THEN 'QUEUED' ELSE 'FAILED' END,
-    finished_at = CASE WHEN j.attempt < j.max_attempts THEN NULL ELSE now() END,
-    error = 'the worker that ran the job stopped renewing its lease', run_at = now(), version = j.version + 1,
-    lease_owner = NULL, lease_expires_at = NULL, updated_at = now()
-FROM expired e WHERE j.id = e.id
-RETURNING j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at, j.trace_id, j.traceparent
+    state = CASE WHEN j.cancel_requested_at IS NOT NULL THEN 'CANCELLED' WHEN j.attempt < j.max_attempts THEN 'QUEUED' ELSE 'FAILED' END,
+    finished_at = CASE WHEN j.cancel_requested_at IS NOT NULL OR j.attempt >= j.max_attempts THEN t.at END,
+    error = CASE WHEN j.cancel_requested_at IS NULL THEN $1::text END,
+    error_code = CASE WHEN j.cancel_requested_at IS NULL THEN $2::text END,
+    history = CASE WHEN jsonb_array_length(j.history) < 20 THEN j.history
+        ELSE j.history - coalesce((SELECT min(h.n) - 1 FROM jsonb_array_elements(j.history) WITH ORDINALITY AS h (entry, n)
+            WHERE h.entry ->> 'outcome' = 'handed_back'), 0)::integer END || jsonb_strip_nulls(jsonb_build_object(
+        'attempt', j.attempt, 'worker', split_part(j.lease_owner, '#', 1), 'started_at', j.attempt_started_at, 'finished_at', t.at,
+        'outcome', 'lease_lost', 'error_code', $2::text, 'error', $1::text)),
+    held = j.held AND j.cancel_requested_at IS NULL AND j.attempt < j.max_attempts,
+    run_at = t.at, version = j.version + 1, lease_owner = NULL, lease_expires_at = NULL, updated_at = t.at
+FROM (SELECT coalesce($3::timestamptz, now()) AS at) AS t
+WHERE j.id = ANY (ARRAY(SELECT id FROM expired))
+RETURNING j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.run_at, j.lease_owner, j.lease_expires_at, j.progress_done, j.progress_total, j.checkpoint, j.result, j.error, j.idempotency_key, j.created_by, j.created_at, j.started_at, j.finished_at, j.updated_at, j.trace_id, j.traceparent, j.priority, j.unique_key, j.cancel_requested_at, j.attempt_started_at, j.progress_message, j.error_code, j.history, j.held, j.cancel_requested_by, j.request_hash
 `
 
-// Jobs whose worker died: back into the queue while attempts are left, else failed.
-func (q *Queries) RescueJobs(ctx context.Context, batchSize int32) ([]Job, error) {
-	rows, err := q.db.Query(ctx, rescueJobs, batchSize)
+type RescueJobsParams struct {
+	Error     string
+	ErrorCode string
+	At        *time.Time
+	BatchSize int32
+}
+
+// Jobs whose worker died: back into the queue while attempts are left, else failed; cancelled where somebody wanted that.
+func (q *Queries) RescueJobs(ctx context.Context, arg RescueJobsParams) ([]Job, error) {
+	rows, err := q.db.Query(ctx, rescueJobs,
+		arg.Error,
+		arg.ErrorCode,
+		arg.At,
+		arg.BatchSize,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -298,6 +345,16 @@ func (q *Queries) RescueJobs(ctx context.Context, batchSize int32) ([]Job, error
 			&i.UpdatedAt,
 			&i.TraceID,
 			&i.Traceparent,
+			&i.Priority,
+			&i.UniqueKey,
+			&i.CancelRequestedAt,
+			&i.AttemptStartedAt,
+			&i.ProgressMessage,
+			&i.ErrorCode,
+			&i.History,
+			&i.Held,
+			&i.CancelRequestedBy,
+			&i.RequestHash,
 		); err != nil {
 			return nil, err
 		}
@@ -309,87 +366,201 @@ func (q *Queries) RescueJobs(ctx context.Context, batchSize int32) ([]Job, error
 	return items, nil
 }
 
-const retryJob = `-- name: RetryJob :one
-UPDATE jobs SET state = 'QUEUED', error = $1::text, run_at = now() + make_interval(secs => $2::float8), version = version + 1,
-    lease_owner = NULL, lease_expires_at = NULL, updated_at = now()
-WHERE id = $3 AND state = 'RUNNING' AND attempt = $4 AND lease_owner = $5::text
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, run_at, lease_owner, lease_expires_at, progress_done, progress_total, checkpoint, result, error, idempotency_key, created_by, created_at, started_at, finished_at, updated_at, trace_id, traceparent
-`
-
-type RetryJobParams struct {
-	Error       string
-	WaitSeconds float64
-	ID          uuid.UUID
-	Attempt     int32
-	Owner       string
-}
-
-func (q *Queries) RetryJob(ctx context.Context, arg RetryJobParams) (Job, error) {
-	row := q.db.QueryRow(ctx, retryJob,
-		arg.Error,
-		arg.WaitSeconds,
-		arg.ID,
-		arg.Attempt,
-		arg.Owner,
-	)
-	var i Job
-	err := row.Scan(
-		&i.ID,
-		&i.Type,
-		&i.Parameters,
-		&i.CollectionID,
-		&i.State,
-		&i.Version,
-		&i.Attempt,
-		&i.MaxAttempts,
-		&i.RunAt,
-		&i.LeaseOwner,
-		&i.LeaseExpiresAt,
-		&i.ProgressDone,
-		&i.ProgressTotal,
-		&i.Checkpoint,
-		&i.Result,
-		&i.Error,
-		&i.IdempotencyKey,
-		&i.CreatedBy,
-		&i.CreatedAt,
-		&i.StartedAt,
-		&i.FinishedAt,
-		&i.UpdatedAt,
-		&i.TraceID,
-		&i.Traceparent,
-	)
-	return i, err
-}
-
-const saveJobProgress = `-- name: SaveJobProgress :execrows
-UPDATE jobs SET progress_done = $1, progress_total = $2, checkpoint = $3::jsonb, version = version + 1,
-    updated_at = now(), lease_expires_at = now() + make_interval(secs => $4::float8)
-WHERE id = $5 AND state = 'RUNNING' AND attempt = $6 AND lease_owner = $7::text
+const saveJobProgress = `-- name: SaveJobProgress :one
+UPDATE jobs SET progress_done = $1, progress_total = $2, progress_message = coalesce($3, progress_message),
+    checkpoint = $4::jsonb, version = version + 1, updated_at = coalesce($5::timestamptz, now()),
+    lease_expires_at = coalesce($5::timestamptz, now()) + make_interval(secs => $6::float8)
+WHERE id = $7 AND state = 'RUNNING' AND attempt = $8 AND lease_owner = $9::text
+RETURNING (cancel_requested_at IS NOT NULL)::boolean AS cancelled, held
 `
 
 type SaveJobProgressParams struct {
 	ProgressDone  int64
 	ProgressTotal int64
+	Message       *string
 	Checkpoint    json.RawMessage
+	At            *time.Time
 	LeaseSeconds  float64
 	ID            uuid.UUID
 	Attempt       int32
 	Owner         string
 }
 
-func (q *Queries) SaveJobProgress(ctx context.Context, arg SaveJobProgressParams) (int64, error) {
-	result, err := q.db.Exec(ctx, saveJobProgress,
+type SaveJobProgressRow struct {
+	Cancelled bool
+	Held      bool
+}
+
+func (q *Queries) SaveJobProgress(ctx context.Context, arg SaveJobProgressParams) (SaveJobProgressRow, error) {
+	row := q.db.QueryRow(ctx, saveJobProgress,
 		arg.ProgressDone,
 		arg.ProgressTotal,
+		arg.Message,
 		arg.Checkpoint,
+		arg.At,
 		arg.LeaseSeconds,
 		arg.ID,
 		arg.Attempt,
 		arg.Owner,
 	)
+	var i SaveJobProgressRow
+	err := row.Scan(&i.Cancelled, &i.Held)
+	return i, err
+}
+
+const settleJobs = `-- name: SettleJobs :many
+UPDATE jobs j SET
+    state = CASE WHEN s.outcome = 'succeeded' THEN 'SUCCEEDED' WHEN j.cancel_requested_at IS NOT NULL THEN 'CANCELLED'
+        WHEN s.outcome = 'failed' THEN 'FAILED' ELSE 'QUEUED' END,
+    attempt = CASE WHEN s.outcome = 'handed_back' AND j.cancel_requested_at IS NULL THEN j.attempt - 1 ELSE j.attempt END,
+    run_at = CASE WHEN s.outcome IN ('retried', 'handed_back') AND j.cancel_requested_at IS NULL
+        THEN s.at + make_interval(secs => s.wait_seconds) ELSE j.run_at END,
+    result = nullif(s.result, '')::jsonb,
+    error = CASE WHEN s.outcome = 'succeeded' OR j.cancel_requested_at IS NOT NULL THEN NULL
+        WHEN s.outcome = 'handed_back' AND s.error = '' THEN j.error ELSE s.error END,
+    error_code = CASE WHEN s.outcome = 'succeeded' OR j.cancel_requested_at IS NOT NULL THEN NULL
+        WHEN s.outcome = 'handed_back' AND s.error = '' THEN j.error_code ELSE s.error_code END,
+    finished_at = CASE WHEN s.outcome IN ('succeeded', 'failed') OR j.cancel_requested_at IS NOT NULL THEN s.at END,
+    history = (SELECT CASE WHEN w.again THEN j.history - -1
+            WHEN jsonb_array_length(j.history) < 20 THEN j.history
+            ELSE j.history - coalesce((SELECT min(h.n) - 1 FROM jsonb_array_elements(j.history) WITH ORDINALITY AS h (entry, n)
+                WHERE h.entry ->> 'outcome' = 'handed_back'), 0)::integer END || jsonb_strip_nulls(jsonb_build_object(
+            'attempt', j.attempt, 'worker', split_part(j.lease_owner, '#', 1), 'finished_at', s.at,
+            'started_at', CASE WHEN w.again THEN j.history -> -1 -> 'started_at' ELSE to_jsonb(j.attempt_started_at) END,
+            'outcome', CASE WHEN s.outcome <> 'succeeded' AND j.cancel_requested_at IS NOT NULL THEN 'cancelled' ELSE s.outcome END,
+            'error_code', nullif(s.error_code, ''), 'error', nullif(left(s.error, 1000), '')))
+        FROM (SELECT s.outcome = 'handed_back' AND s.error_code <> '' AND j.cancel_requested_at IS NULL
+            AND j.history @? '$[last] ? (@.outcome == "handed_back" && exists(@.error_code))' AS again) AS w),
+    held = j.held AND s.outcome IN ('retried', 'handed_back') AND j.cancel_requested_at IS NULL,
+    version = j.version + 1, lease_owner = NULL, lease_expires_at = NULL, updated_at = s.at
+FROM (
+    SELECT unnest($1::uuid[]) AS id, unnest($2::integer[]) AS attempt, unnest($3::text[]) AS owner, unnest($4::text[]) AS outcome,
+        unnest($5::text[]) AS result, unnest($6::text[]) AS error, unnest($7::text[]) AS error_code,
+        unnest($8::float8[]) AS wait_seconds, coalesce($9::timestamptz, now()) AS at
+) AS s
+WHERE j.id = s.id AND j.state = 'RUNNING' AND j.attempt = s.attempt AND j.lease_owner = s.owner
+RETURNING j.id, s.owner::text AS owner, j.state, j.held, j.version, j.attempt, j.error, j.updated_at, j.cancel_requested_by
+`
+
+type SettleJobsParams struct {
+	Ids         []uuid.UUID
+	Attempts    []int32
+	Owners      []string
+	Outcomes    []string
+	Results     []string
+	Errors      []string
+	ErrorCodes  []string
+	WaitSeconds []float64
+	At          *time.Time
+}
+
+type SettleJobsRow struct {
+	ID                uuid.UUID
+	Owner             string
+	State             string
+	Held              bool
+	Version           int64
+	Attempt           int32
+	Error             *string
+	UpdatedAt         time.Time
+	CancelRequestedBy *uuid.UUID
+}
+
+// Outcomes are succeeded, retried, failed and handed_back. What is not a success becomes CANCELLED where somebody wanted that. A job that is handed
+// back by a draining worker, or has to wait, did not fail: that attempt is not counted. What it waits for is its error meanwhile. The history has 20
+// entries: a wait after a wait is one with it, and what was handed back is left out before what was tried.
+func (q *Queries) SettleJobs(ctx context.Context, arg SettleJobsParams) ([]SettleJobsRow, error) {
+	rows, err := q.db.Query(ctx, settleJobs,
+		arg.Ids,
+		arg.Attempts,
+		arg.Owners,
+		arg.Outcomes,
+		arg.Results,
+		arg.Errors,
+		arg.ErrorCodes,
+		arg.WaitSeconds,
+		arg.At,
+	)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	return result.RowsAffected(), nil
+	defer rows.Close()
+	items := []SettleJobsRow{}
+	for rows.Next() {
+		var i SettleJobsRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Owner,
+			&i.State,
+			&i.Held,
+			&i.Version,
+			&i.Attempt,
+			&i.Error,
+			&i.UpdatedAt,
+			&i.CancelRequestedBy,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const stoppedJobs = `-- name: StoppedJobs :many
+SELECT id, lease_owner::text AS owner, (cancel_requested_at IS NOT NULL)::boolean AS cancelled FROM jobs
+WHERE state = 'RUNNING' AND (cancel_requested_at IS NOT NULL OR held) AND id = ANY ($1::uuid[])
+`
+
+type StoppedJobsRow struct {
+	ID        uuid.UUID
+	Owner     string
+	Cancelled bool
+}
+
+// Which of these somebody wants to end, for good or for now.
+func (q *Queries) StoppedJobs(ctx context.Context, ids []uuid.UUID) ([]StoppedJobsRow, error) {
+	rows, err := q.db.Query(ctx, stoppedJobs, ids)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	items := []StoppedJobsRow{}
+	for rows.Next() {
+		var i StoppedJobsRow
+		if err := rows.Scan(&i.ID, &i.Owner, &i.Cancelled); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
+const tryLockJobKind = `-- name: TryLockJobKind :one
+SELECT pg_try_advisory_xact_lock($1::integer, hashtext($2::text))::boolean
+`
+
+// Held until the transaction ends: who claims jobs of a kind with a limit does so alone. Nobody waits for it, with other kinds in tow.
+func (q *Queries) TryLockJobKind(ctx context.Context, space int32, type_ string) (bool, error) {
+	row := q.db.QueryRow(ctx, tryLockJobKind, space, type_)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
+const tryRescueLock = `-- name: TryRescueLock :one
+SELECT pg_try_advisory_xact_lock($1::bigint)::boolean
+`
+
+// One worker at a time looks for the jobs of dead ones.
+func (q *Queries) TryRescueLock(ctx context.Context, key int64) (bool, error) {
+	row := q.db.QueryRow(ctx, tryRescueLock, key)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
 }

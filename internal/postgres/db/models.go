@@ -77,6 +77,7 @@ type Collection struct {
 	CreatedAt   time.Time
 	UpdatedAt   time.Time
 	DeletedAt   *time.Time
+	Enrich      bool
 }
 
 type IdempotencyKey struct {
@@ -105,6 +106,31 @@ type Item struct {
 	SearchVector string
 	Metadata     json.RawMessage
 	SourceKey    []byte
+}
+
+type ItemExtract struct {
+	ItemID       uuid.UUID
+	WantedIn     *uuid.UUID
+	WantedBy     *uuid.UUID
+	DueAt        *time.Time
+	Tries        int32
+	SourceUrl    *string
+	FetchedAt    *time.Time
+	ErrorCode    *string
+	ErrorMessage *string
+	Etag         *string
+	LastModified *string
+	CanonicalUrl *string
+	SiteName     *string
+	Title        *string
+	Language     *string
+	WordCount    *int32
+	Excerpt      *string
+	Text         *string
+	ContentHash  []byte
+	SearchVector interface{}
+	JobID        *uuid.UUID
+	Answered     bool
 }
 
 type ItemIndexState struct {
@@ -136,30 +162,59 @@ type ItemTag struct {
 }
 
 type Job struct {
-	ID             uuid.UUID
-	Type           string
-	Parameters     json.RawMessage
-	CollectionID   *uuid.UUID
-	State          string
-	Version        int64
-	Attempt        int32
-	MaxAttempts    int32
-	RunAt          time.Time
-	LeaseOwner     *string
-	LeaseExpiresAt *time.Time
-	ProgressDone   int64
-	ProgressTotal  int64
-	Checkpoint     json.RawMessage
-	Result         json.RawMessage
-	Error          *string
-	IdempotencyKey *string
-	CreatedBy      *uuid.UUID
-	CreatedAt      time.Time
-	StartedAt      *time.Time
-	FinishedAt     *time.Time
-	UpdatedAt      time.Time
-	TraceID        *string
-	Traceparent    *string
+	ID                uuid.UUID
+	Type              string
+	Parameters        json.RawMessage
+	CollectionID      *uuid.UUID
+	State             string
+	Version           int64
+	Attempt           int32
+	MaxAttempts       int32
+	RunAt             time.Time
+	LeaseOwner        *string
+	LeaseExpiresAt    *time.Time
+	ProgressDone      int64
+	ProgressTotal     int64
+	Checkpoint        json.RawMessage
+	Result            json.RawMessage
+	Error             *string
+	IdempotencyKey    *string
+	CreatedBy         *uuid.UUID
+	CreatedAt         time.Time
+	StartedAt         *time.Time
+	FinishedAt        *time.Time
+	UpdatedAt         time.Time
+	TraceID           *string
+	Traceparent       *string
+	Priority          int16
+	UniqueKey         *string
+	CancelRequestedAt *time.Time
+	AttemptStartedAt  *time.Time
+	ProgressMessage   *string
+	ErrorCode         *string
+	History           json.RawMessage
+	Held              bool
+	CancelRequestedBy *uuid.UUID
+	RequestHash       []byte
+}
+
+type JobSchedule struct {
+	ID           uuid.UUID
+	Name         string
+	Type         string
+	Parameters   json.RawMessage
+	CollectionID *uuid.UUID
+	Priority     int16
+	Cron         string
+	TimeZone     string
+	Suspended    bool
+	NextRunAt    *time.Time
+	LastRunAt    *time.Time
+	LastJobID    *uuid.UUID
+	Error        *string
+	CreatedBy    *uuid.UUID
+	CreatedAt    time.Time
+	UpdatedAt    time.Time
 }
 
 type LoginAttempt struct {
@@ -213,6 +268,17 @@ type SearchIndex struct {
 	FilledTo    uuid.UUID
 	FilledItems int64
 	FilledAt    *time.Time
+}
+
+type SearchRebuild struct {
+	Alias     string
+	JobID     uuid.UUID
+	IndexName string
+	Target    string
+	State     string
+	OldIndex  string
+	CreatedAt time.Time
+	ChangedAt time.Time
 }
 
 type Session struct {

@@ -26,13 +26,11 @@ func (q *Queries) DetectDeadClient(ctx context.Context) error {
 }
 
 const holdLeadership = `-- name: HoldLeadership :exec
-SELECT set_config('idle_session_timeout', $1::text, false), set_config('synchronous_commit', 'off', false),
-    set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
+SELECT set_config('idle_session_timeout', $1::text, false), set_config('synchronous_commit', 'off', false)
 `
 
 // For the relay's connection. The server ends the session, and with it the leadership, when it has heard nothing for the lease: whatever became of
-// the client. A commit that is lost in a crash of the server is published again, or notified by the next poll, so none waits for the disk. The
-// plans are the same for every batch, so they are made once; and the outbox is never read whole.
+// the client. A commit that is lost in a crash of the server is published again, or notified by the next poll, so none waits for the disk.
 func (q *Queries) HoldLeadership(ctx context.Context, leaseMilliseconds string) error {
 	_, err := q.db.Exec(ctx, holdLeadership, leaseMilliseconds)
 	return err
@@ -61,6 +59,16 @@ func (q *Queries) InsertOutbox(ctx context.Context, arg InsertOutboxParams) erro
 	return err
 }
 
+const keepPlans = `-- name: KeepPlans :exec
+SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false)
+`
+
+// For the relay's connections: the plans are the same for every batch, so they are made once; and the outbox is never read whole.
+func (q *Queries) KeepPlans(ctx context.Context) error {
+	_, err := q.db.Exec(ctx, keepPlans)
+	return err
+}
+
 const listenOutbox = `-- name: ListenOutbox :exec
 LISTEN atlas_outbox
 `
@@ -70,70 +78,13 @@ func (q *Queries) ListenOutbox(ctx context.Context) error {
 	return err
 }
 
-const nextOutbox = `-- name: NextOutbox :many
-WITH removed AS (
-    DELETE FROM outbox WHERE id = ANY ($4::bigint[])
-), marked AS (
-    UPDATE outbox SET published_at = now() WHERE id = ANY ($5::bigint[])
-)
-SELECT waiting.id, waiting.event_id, waiting.aggregate_id, waiting.payload, waiting.traceparent FROM (
-    SELECT o.id, o.event_id, o.aggregate_id, o.payload, o.traceparent,
-        sum(pg_column_size(o.payload)) OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
-    FROM outbox AS o WHERE o.published_at IS NULL AND o.id NOT IN (SELECT unnest($1::bigint[])) ORDER BY o.id LIMIT $2
-) AS waiting
-WHERE coalesce(waiting.bytes_before, 0) < $3::bigint
-ORDER BY waiting.id
+const markOutbox = `-- name: MarkOutbox :exec
+UPDATE outbox SET published_at = now() WHERE id = ANY ($1::bigint[])
 `
 
-type NextOutboxParams struct {
-	Skip     []int64
-	MaxRows  int32
-	MaxBytes int64
-	Remove   []int64
-	Mark     []int64
-}
-
-type NextOutboxRow struct {
-	ID          int64
-	EventID     uuid.UUID
-	AggregateID uuid.UUID
-	Payload     []byte
-	Traceparent *string
-}
-
-// Settles what was published, by removing or by marking it, and reads what is next, in one round trip. In id order and never after a cursor: ids
-// are given before the commit, so a smaller id may appear later than a bigger one. What is settled or on its way to Kafka is skipped one by one.
-// A batch ends with the row that fills max_bytes; payloads are stored as they are, so the size of the column is theirs.
-func (q *Queries) NextOutbox(ctx context.Context, arg NextOutboxParams) ([]NextOutboxRow, error) {
-	rows, err := q.db.Query(ctx, nextOutbox,
-		arg.Skip,
-		arg.MaxRows,
-		arg.MaxBytes,
-		arg.Remove,
-		arg.Mark,
-	)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	items := []NextOutboxRow{}
-	for rows.Next() {
-		var i NextOutboxRow
-		if err := rows.Scan(
-			&i.ID,
-			&i.EventID,
-			&i.AggregateID,
-			&i.Payload,
-			&i.Traceparent,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
+func (q *Queries) MarkOutbox(ctx context.Context, ids []int64) error {
+	_, err := q.db.Exec(ctx, markOutbox, ids)
+	return err
 }
 
 const notifyOutbox = `-- name: NotifyOutbox :exec
@@ -187,6 +138,15 @@ func (q *Queries) PruneOutbox(ctx context.Context, publishedBefore time.Time, ba
 		return 0, err
 	}
 	return result.RowsAffected(), nil
+}
+
+const removeOutbox = `-- name: RemoveOutbox :exec
+DELETE FROM outbox WHERE id = ANY ($1::bigint[])
+`
+
+func (q *Queries) RemoveOutbox(ctx context.Context, ids []int64) error {
+	_, err := q.db.Exec(ctx, removeOutbox, ids)
+	return err
 }
 
 const tryLeadership = `-- name: TryLeadership :one

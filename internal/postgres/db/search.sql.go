@@ -289,7 +289,12 @@ WITH page AS (
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, p.score,
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), p.query,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')::text AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags,
+    coalesce((
+        SELECT ts_headline('english', translate(regexp_replace(left(e.text, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), p.query,
+            'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')
+        FROM item_extracts e WHERE e.item_id = p.id AND e.text <> ''
+    ), '')::text AS extract_snippet
 FROM page p ORDER BY p.score DESC, p.id DESC
 `
 
@@ -309,14 +314,15 @@ type SearchItemsByRankParams struct {
 }
 
 type SearchItemsByRankRow struct {
-	ID           uuid.UUID
-	CollectionID uuid.UUID
-	Title        string
-	Version      int64
-	UpdatedAt    time.Time
-	Score        float64
-	Snippet      string
-	Tags         []string
+	ID             uuid.UUID
+	CollectionID   uuid.UUID
+	Title          string
+	Version        int64
+	UpdatedAt      time.Time
+	Score          float64
+	Snippet        string
+	Tags           []string
+	ExtractSnippet string
 }
 
 // Matches, best first, by keyset on (score, id). The snippet is cut from the page's rows only: that is the dear part.
@@ -353,6 +359,7 @@ func (q *Queries) SearchItemsByRank(ctx context.Context, arg SearchItemsByRankPa
 			&i.Score,
 			&i.Snippet,
 			&i.Tags,
+			&i.ExtractSnippet,
 		); err != nil {
 			return nil, err
 		}
@@ -387,7 +394,12 @@ WITH page AS (
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN $1::text = '' THEN left(p.content, 200) ELSE
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags,
+    coalesce((
+        SELECT ts_headline('english', translate(regexp_replace(left(e.text, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
+            'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')
+        FROM item_extracts e WHERE e.item_id = p.id AND e.text <> '' AND $1::text <> ''
+    ), '')::text AS extract_snippet
 FROM page p ORDER BY p.id DESC
 `
 
@@ -406,13 +418,14 @@ type SearchItemsNewestParams struct {
 }
 
 type SearchItemsNewestRow struct {
-	ID           uuid.UUID
-	CollectionID uuid.UUID
-	Title        string
-	Version      int64
-	UpdatedAt    time.Time
-	Snippet      string
-	Tags         []string
+	ID             uuid.UUID
+	CollectionID   uuid.UUID
+	Title          string
+	Version        int64
+	UpdatedAt      time.Time
+	Snippet        string
+	Tags           []string
+	ExtractSnippet string
 }
 
 // Newest first, by keyset on id (UUIDv7 is ordered by creation time). The words need not rank anything to find or exclude items.
@@ -445,6 +458,7 @@ func (q *Queries) SearchItemsNewest(ctx context.Context, arg SearchItemsNewestPa
 			&i.UpdatedAt,
 			&i.Snippet,
 			&i.Tags,
+			&i.ExtractSnippet,
 		); err != nil {
 			return nil, err
 		}
@@ -479,7 +493,12 @@ WITH page AS (
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN $1::text = '' THEN left(p.content, 200) ELSE
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags,
+    coalesce((
+        SELECT ts_headline('english', translate(regexp_replace(left(e.text, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
+            'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')
+        FROM item_extracts e WHERE e.item_id = p.id AND e.text <> '' AND $1::text <> ''
+    ), '')::text AS extract_snippet
 FROM page p ORDER BY p.id
 `
 
@@ -498,13 +517,14 @@ type SearchItemsOldestParams struct {
 }
 
 type SearchItemsOldestRow struct {
-	ID           uuid.UUID
-	CollectionID uuid.UUID
-	Title        string
-	Version      int64
-	UpdatedAt    time.Time
-	Snippet      string
-	Tags         []string
+	ID             uuid.UUID
+	CollectionID   uuid.UUID
+	Title          string
+	Version        int64
+	UpdatedAt      time.Time
+	Snippet        string
+	Tags           []string
+	ExtractSnippet string
 }
 
 // SearchItemsNewest the other way round.
@@ -537,6 +557,7 @@ func (q *Queries) SearchItemsOldest(ctx context.Context, arg SearchItemsOldestPa
 			&i.UpdatedAt,
 			&i.Snippet,
 			&i.Tags,
+			&i.ExtractSnippet,
 		); err != nil {
 			return nil, err
 		}
@@ -571,7 +592,12 @@ WITH page AS (
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN $1::text = '' THEN left(p.content, 200) ELSE
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags,
+    coalesce((
+        SELECT ts_headline('english', translate(regexp_replace(left(e.text, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), ($1::text)::tsquery,
+            'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')
+        FROM item_extracts e WHERE e.item_id = p.id AND e.text <> '' AND $1::text <> ''
+    ), '')::text AS extract_snippet
 FROM page p ORDER BY date_trunc('milliseconds', p.updated_at) DESC, p.id DESC
 `
 
@@ -591,13 +617,14 @@ type SearchItemsUpdatedParams struct {
 }
 
 type SearchItemsUpdatedRow struct {
-	ID           uuid.UUID
-	CollectionID uuid.UUID
-	Title        string
-	Version      int64
-	UpdatedAt    time.Time
-	Snippet      string
-	Tags         []string
+	ID             uuid.UUID
+	CollectionID   uuid.UUID
+	Title          string
+	Version        int64
+	UpdatedAt      time.Time
+	Snippet        string
+	Tags           []string
+	ExtractSnippet string
 }
 
 // Last updated first, by keyset on (updated_at, id), in the milliseconds that every engine keeps.
@@ -631,6 +658,7 @@ func (q *Queries) SearchItemsUpdated(ctx context.Context, arg SearchItemsUpdated
 			&i.UpdatedAt,
 			&i.Snippet,
 			&i.Tags,
+			&i.ExtractSnippet,
 		); err != nil {
 			return nil, err
 		}

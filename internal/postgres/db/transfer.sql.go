@@ -18,9 +18,10 @@ SELECT i.id, i.title, i.content, i.source_url, i.metadata, i.created_at, i.updat
        ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags
 FROM items i
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
-JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = $1
-JOIN users u ON u.id = m.user_id AND u.disabled_at IS NULL
-WHERE i.id = ANY ($2::uuid[]) AND i.collection_id = $3 AND i.deleted_at IS NULL
+WHERE i.id = ANY ($1::uuid[]) AND i.collection_id = $2 AND i.deleted_at IS NULL
+  AND ($3::uuid IS NULL
+       OR EXISTS (SELECT 1 FROM memberships m JOIN users u ON u.id = m.user_id AND u.disabled_at IS NULL
+                  WHERE m.collection_id = $2 AND m.user_id = $3::uuid))
 ORDER BY i.id
 `
 
@@ -35,9 +36,9 @@ type ExportItemsRow struct {
 	Tags      []string
 }
 
-// Items that are still there, for a user who still may see them.
-func (q *Queries) ExportItems(ctx context.Context, userID uuid.UUID, ids []uuid.UUID, collectionID uuid.UUID) ([]ExportItemsRow, error) {
-	rows, err := q.db.Query(ctx, exportItems, userID, ids, collectionID)
+// Items that are still there, for a user who still may see them, or for Atlas itself, which is no user.
+func (q *Queries) ExportItems(ctx context.Context, ids []uuid.UUID, collectionID uuid.UUID, userID *uuid.UUID) ([]ExportItemsRow, error) {
+	rows, err := q.db.Query(ctx, exportItems, ids, collectionID, userID)
 	if err != nil {
 		return nil, err
 	}
@@ -117,6 +118,37 @@ func (q *Queries) GetPortableCollection(ctx context.Context, userID uuid.UUID, i
 	row := q.db.QueryRow(ctx, getPortableCollection, userID, iD)
 	var i GetPortableCollectionRow
 	err := row.Scan(&i.Name, &i.Role)
+	return i, err
+}
+
+const getTransferRights = `-- name: GetTransferRights :one
+SELECT c.name, ($1::uuid IS NULL OR coalesce(u.is_admin AND u.disabled_at IS NULL, false))::boolean AS is_admin,
+       coalesce(m.role IN ('owner', 'editor') AND u.disabled_at IS NULL, false)::boolean AS is_editor,
+       coalesce((SELECT o.user_id FROM memberships o WHERE o.collection_id = c.id AND o.role = 'owner' ORDER BY o.id LIMIT 1),
+                '00000000-0000-0000-0000-000000000000'::uuid)::uuid AS owner_id
+FROM collections c
+LEFT JOIN users u ON u.id = $1::uuid
+LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = u.id
+WHERE c.id = $2 AND c.deleted_at IS NULL
+`
+
+type GetTransferRightsRow struct {
+	Name     string
+	IsAdmin  bool
+	IsEditor bool
+	OwnerID  uuid.UUID
+}
+
+// What whoever queued a job may do to a collection now; nobody means Atlas itself. No row: the collection is not there, or not any more.
+func (q *Queries) GetTransferRights(ctx context.Context, userID *uuid.UUID, iD uuid.UUID) (GetTransferRightsRow, error) {
+	row := q.db.QueryRow(ctx, getTransferRights, userID, iD)
+	var i GetTransferRightsRow
+	err := row.Scan(
+		&i.Name,
+		&i.IsAdmin,
+		&i.IsEditor,
+		&i.OwnerID,
+	)
 	return i, err
 }
 

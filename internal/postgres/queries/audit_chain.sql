@@ -11,6 +11,14 @@ UNION SELECT h.kafka_partition FROM audit_heads h
 UNION SELECT s.kafka_partition FROM audit_segments s
 ORDER BY 1;
 
+-- name: EmptiedAuditPartitions :many
+-- Those whose recorded head tells of rows that were not pruned, of which none is there.
+SELECT h.kafka_partition FROM audit_heads h
+WHERE NOT EXISTS (SELECT FROM audit_events e WHERE e.kafka_partition = h.kafka_partition)
+  AND NOT EXISTS (SELECT FROM audit_segments s
+    WHERE s.kafka_partition = h.kafka_partition AND s.pruned_at IS NOT NULL AND s.last_position >= h.chain_position)
+ORDER BY h.kafka_partition;
+
 -- name: ListAuditHeads :many
 -- None or one.
 SELECT chain_position, hash FROM audit_heads WHERE kafka_partition = $1;

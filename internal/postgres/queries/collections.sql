@@ -19,7 +19,7 @@ FOR NO KEY UPDATE OF c;
 
 -- name: GetCollection :one
 -- No row: it does not exist, or the user is no member.
-SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role
+SELECT c.id, c.name, c.description, c.enrich, c.version, c.created_by, c.created_at, c.updated_at, m.role
 FROM collections c
 JOIN memberships m ON m.collection_id = c.id AND m.user_id = @user_id
 WHERE c.id = @id AND c.deleted_at IS NULL;
@@ -33,7 +33,7 @@ WHERE c.id = @id AND c.deleted_at IS NULL;
 
 -- name: GetCountedCollection :one
 -- As GetCollection, with the numbers of items and members.
-SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role, live.items, joined.members
+SELECT c.id, c.name, c.description, c.enrich, c.version, c.created_by, c.created_at, c.updated_at, m.role, live.items, joined.members
 FROM collections c
 JOIN memberships m ON m.collection_id = c.id AND m.user_id = @user_id
 CROSS JOIN LATERAL (
@@ -48,7 +48,7 @@ WHERE c.id = @id AND c.deleted_at IS NULL;
 -- Walks memberships_user_id_idx backwards. Counts only for the page, up to a limit, from the indexes alone: an exact count of a big collection
 -- would cost more than everything else.
 WITH page AS (
-    SELECT c.id, c.name, c.description, c.version, c.created_by, c.created_at, c.updated_at, m.role
+    SELECT c.id, c.name, c.description, c.enrich, c.version, c.created_by, c.created_at, c.updated_at, m.role
     FROM memberships m
     JOIN collections c ON c.id = m.collection_id
     WHERE m.user_id = @user_id AND c.deleted_at IS NULL AND m.collection_id < @before
@@ -74,7 +74,7 @@ WHERE m.user_id = @user_id AND c.deleted_at IS NULL
   AND (sqlc.narg(collection_id)::uuid IS NULL OR m.collection_id = sqlc.narg(collection_id));
 
 -- name: UpdateCollection :one
-UPDATE collections SET name = @name, description = @description, version = version + 1, updated_at = @updated_at
+UPDATE collections SET name = @name, description = @description, enrich = @enrich, version = version + 1, updated_at = @updated_at
 WHERE id = @id
 RETURNING version;
 

@@ -24,44 +24,43 @@ SELECT DISTINCT o.aggregate_id FROM outbox o WHERE o.published_at IS NULL AND o.
 
 -- name: CheckEntities :many
 -- What events tell of. first_version is the first one that has an event: the membership that comes with a collection is part of CollectionCreated.
--- deleted: it may have versions without an event, as a tag's change makes of what is in the trash. Each table is read in its own order, so that
--- its index serves.
+-- Each table is read in its own order, so that its index serves.
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
-    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt,
+    u.state::text AS state, u.attempt::integer AS attempt,
     u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
-    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt,
+    (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, '' AS state, 0 AS attempt,
         i.created_at, i.updated_at
      FROM items i WHERE i.id > @after_id ORDER BY i.id LIMIT @page_size)
     UNION ALL
-    (SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0, c.created_at, c.updated_at
+    (SELECT 'Collection', c.id, c.version, 1, '', 0, c.created_at, c.updated_at
      FROM collections c WHERE c.id > @after_id ORDER BY c.id LIMIT @page_size)
     UNION ALL
-    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0,
+    (SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, '', 0,
         m.created_at, m.updated_at
      FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id > @after_id ORDER BY m.id LIMIT @page_size)
     UNION ALL
-    (SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt, j.created_at, j.updated_at
+    (SELECT 'Job', j.id, j.version, 1, j.state, j.attempt, j.created_at, j.updated_at
      FROM jobs j WHERE j.id > @after_id ORDER BY j.id LIMIT @page_size)
 ) AS u
 ORDER BY u.id LIMIT @page_size;
 
 -- name: CheckEntitiesByID :many
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
-    u.deleted::boolean AS deleted, u.state::text AS state, u.attempt::integer AS attempt,
+    u.state::text AS state, u.attempt::integer AS attempt,
     u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
-    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, i.deleted_at IS NOT NULL AS deleted, '' AS state, 0 AS attempt,
+    SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, '' AS state, 0 AS attempt,
         i.created_at, i.updated_at
     FROM items i WHERE i.id = ANY (@ids::uuid[])
     UNION ALL
-    SELECT 'Collection', c.id, c.version, 1, c.deleted_at IS NOT NULL, '', 0, c.created_at, c.updated_at FROM collections c WHERE c.id = ANY (@ids::uuid[])
+    SELECT 'Collection', c.id, c.version, 1, '', 0, c.created_at, c.updated_at FROM collections c WHERE c.id = ANY (@ids::uuid[])
     UNION ALL
-    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, false, '', 0,
+    SELECT 'Membership', m.id, m.version, CASE WHEN m.user_id = c.created_by AND m.created_at = c.created_at THEN 2 ELSE 1 END, '', 0,
         m.created_at, m.updated_at
     FROM memberships m JOIN collections c ON c.id = m.collection_id WHERE m.id = ANY (@ids::uuid[])
     UNION ALL
-    SELECT 'Job', j.id, j.version, 1, false, j.state, j.attempt, j.created_at, j.updated_at FROM jobs j WHERE j.id = ANY (@ids::uuid[])
+    SELECT 'Job', j.id, j.version, 1, j.state, j.attempt, j.created_at, j.updated_at FROM jobs j WHERE j.id = ANY (@ids::uuid[])
 ) AS u;
 
 -- name: CheckTrailEntities :many
@@ -69,11 +68,11 @@ FROM (
 SELECT DISTINCT a.entity_id FROM audit_events a WHERE a.entity_id > @after_id ORDER BY a.entity_id LIMIT @page_size;
 
 -- name: CheckTrail :many
--- What the trail tells of each entity, in one row: the first, the last and the missing versions, and those that two events claim. A gap after
--- ItemDeleted is none: what is in the trash gets versions without an event.
+-- What the trail tells of each entity, in one row: the first, the last and the missing versions, those that two events claim,
+-- a job's attempts that were told of, and events that should have a version and have none.
 WITH told AS (
     SELECT a.entity_id, a.entity_type, a.event_type, a.collection_id, v.version, a.data ->> 'state' AS state, a.data ->> 'attempt' AS attempt,
-        lag(v.version) OVER w AS before, lag(a.event_type) OVER w AS type_before,
+        lag(v.version) OVER w AS before,
         lead(v.version) OVER w IS NULL AS newest
     FROM audit_events a
     CROSS JOIN LATERAL (
@@ -83,13 +82,16 @@ WITH told AS (
     WINDOW w AS (PARTITION BY a.entity_id ORDER BY v.version, a.event_id)
 )
 SELECT t.entity_id, min(t.entity_type)::text AS entity_type, min(t.version)::bigint AS first_version, max(t.version)::bigint AS last_version,
-    (count(*) FILTER (WHERE t.version > t.before + 1 AND t.type_before <> 'ItemDeleted'))::bigint AS gaps,
-    coalesce(min(t.before + 1) FILTER (WHERE t.version > t.before + 1 AND t.type_before <> 'ItemDeleted'), 0)::bigint AS first_gap,
+    (count(*) FILTER (WHERE t.version > t.before + 1))::bigint AS gaps,
+    coalesce(min(t.before + 1) FILTER (WHERE t.version > t.before + 1), 0)::bigint AS first_gap,
     (count(*) FILTER (WHERE t.version = t.before))::bigint AS repeats,
     coalesce(min(t.version) FILTER (WHERE t.version = t.before), 0)::bigint AS first_repeat,
     coalesce(max(t.event_type) FILTER (WHERE t.newest), '')::text AS last_type,
     coalesce(max(t.state) FILTER (WHERE t.newest), '')::text AS last_state,
     coalesce(max(t.attempt) FILTER (WHERE t.newest), '')::text AS last_attempt,
+    (count(DISTINCT t.attempt) FILTER (WHERE t.state = 'RUNNING'))::bigint AS attempts,
+    (SELECT count(*) FROM audit_events u
+     WHERE u.entity_id = t.entity_id AND u.event_type = ANY (@versioned::text[]) AND coalesce(u.data ->> 'entity_version', '') !~ '^[0-9]{1,18}$') AS unversioned,
     EXISTS (
         SELECT 1 FROM collections c WHERE c.id = (array_agg(t.collection_id) FILTER (WHERE t.newest))[1] AND c.deleted_at IS NULL
     )::boolean AS collection_lives

@@ -5,13 +5,17 @@ SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.version, i.cre
     (i.deleted_at IS NOT NULL OR c.deleted_at IS NOT NULL)::boolean AS deleted,
     coalesce((
         SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id
-    ), '{}')::text[] AS tags
+    ), '{}')::text[] AS tags,
+    e.text AS extract
 FROM items i JOIN collections c ON c.id = i.collection_id
+LEFT JOIN item_extracts e ON e.item_id = i.id
 WHERE i.id = ANY (@ids::uuid[]);
 
 -- name: ItemContentBytes :many
--- The size of each content, which PostgreSQL knows without unpacking it.
-SELECT id, octet_length(content)::integer AS bytes FROM items WHERE id = ANY (@ids::uuid[]);
+-- The size of each content with its page's text, which PostgreSQL knows without unpacking them.
+SELECT i.id, (octet_length(i.content) + coalesce(octet_length(e.text), 0))::integer AS bytes
+FROM items i LEFT JOIN item_extracts e ON e.item_id = i.id
+WHERE i.id = ANY (@ids::uuid[]);
 
 -- name: CollectionItemIDs :many
 -- A page of a collection's items, deleted ones included, by keyset; start after the nil UUID.
@@ -64,9 +68,12 @@ UPDATE search_indices SET filled_to = @filled_to, filled_items = filled_items + 
 -- name: SearchIndexFilled :exec
 UPDATE search_indices SET filled_at = now(), incomplete = false WHERE alias = @alias AND index_uuid = @index_uuid;
 
--- name: SearchIndexIncomplete :one
--- Whether search must not rely on the index.
-SELECT EXISTS (SELECT 1 FROM search_indices WHERE alias = @alias AND incomplete)::boolean;
+-- name: SearchIndices :many
+-- What is known of the indices behind the alias: search relies on one that is not incomplete.
+SELECT name, index_uuid, incomplete FROM search_indices WHERE alias = @alias;
+
+-- name: AnyItems :one
+SELECT EXISTS (SELECT 1 FROM items)::boolean;
 
 -- name: ItemIDRange :one
 SELECT coalesce((SELECT i.id FROM items i ORDER BY i.id LIMIT 1), '00000000-0000-0000-0000-000000000000')::uuid AS first,

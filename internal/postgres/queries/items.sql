@@ -9,7 +9,10 @@ SELECT i.id, i.collection_id, i.title, i.content, i.source_url, i.metadata, i.ve
        (EXISTS (SELECT 1 FROM users u WHERE u.id = @user_id AND u.disabled_at IS NULL) AND (sqlc.narg(session_id)::uuid IS NULL OR EXISTS (
            SELECT 1 FROM sessions ss
            WHERE ss.id = sqlc.narg(session_id) AND ss.user_id = @user_id AND ss.revoked_at IS NULL AND ss.expires_at > now()
-       )))::boolean AS caller_counts
+       )))::boolean AS caller_counts,
+       (SELECT jsonb_build_object('language', e.language, 'word_count', e.word_count, 'excerpt', e.excerpt, 'canonical_url', e.canonical_url,
+            'fetched_at', e.fetched_at, 'error', e.error_code, 'pending', e.wanted_in IS NOT NULL)
+        FROM item_extracts e WHERE e.item_id = i.id) AS extract
 FROM items i
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
 JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = @user_id

@@ -50,6 +50,9 @@ DELETE FROM jobs WHERE id IN (
     SELECT j.id FROM jobs j WHERE j.collection_id = @collection_id AND j.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT @batch_size
 );
 
+-- name: EraseFinishedJobs :execrows
+DELETE FROM jobs WHERE id IN (SELECT j.id FROM jobs j WHERE j.finished_at < @finished_before::timestamptz ORDER BY j.finished_at LIMIT @batch_size);
+
 -- name: EraseCollection :execrows
 DELETE FROM collections WHERE id = @id;
 

@@ -1,56 +1,23 @@
--- name: CreateJob :one
--- No row when the caller has used the idempotency key before.
-INSERT INTO jobs (id, type, parameters, collection_id, idempotency_key, created_by, created_at, run_at, updated_at, trace_id, traceparent)
-VALUES (@id, @type, @parameters, @collection_id, sqlc.narg(idempotency_key), sqlc.narg(created_by), @created_at, @created_at, @created_at,
-        sqlc.narg(trace_id), sqlc.narg(traceparent))
-ON CONFLICT (coalesce(created_by, '00000000-0000-0000-0000-000000000000'::uuid), idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
-RETURNING id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
-          finished_at;
-
--- name: GetJobByKey :one
-SELECT id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
-       finished_at
-FROM jobs
-WHERE coalesce(created_by, '00000000-0000-0000-0000-000000000000'::uuid) = @principal::uuid AND idempotency_key = @idempotency_key::text;
-
 -- name: GetJobFor :one
 -- Role is NULL when the user is no member of the job's collection, or it is deleted.
-SELECT j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.progress_done, j.progress_total, j.error,
-       j.created_at, j.started_at, j.finished_at, m.role
+SELECT sqlc.embed(j), m.role
 FROM jobs j
 LEFT JOIN collections c ON c.id = j.collection_id AND c.deleted_at IS NULL
 LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = @user_id
 WHERE j.id = @id;
 
--- name: ListJobs :many
-SELECT id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
-       finished_at
-FROM jobs
-WHERE id < @before
-ORDER BY id DESC
-LIMIT @page_size;
+-- name: WatchedJobs :many
+-- For many who watch jobs: the version of each job that its watcher may see, and whether they may see all of it. Trusted is a part of Atlas itself.
+SELECT w.place::bigint AS place, j.version, (w.trusted OR coalesce(u.is_admin, false))::boolean AS admin
+FROM (
+    SELECT unnest(@user_ids::uuid[]) AS user_id, unnest(@job_ids::uuid[]) AS job_id, unnest(@trusted::boolean[]) AS trusted,
+        generate_subscripts(@job_ids::uuid[], 1) AS place
+) AS w
+JOIN jobs j ON j.id = w.job_id
+LEFT JOIN users u ON u.id = w.user_id AND u.disabled_at IS NULL
+LEFT JOIN collections c ON c.id = j.collection_id AND c.deleted_at IS NULL
+LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = u.id AND m.role IN ('owner', 'editor')
+WHERE w.trusted OR u.is_admin OR m.user_id IS NOT NULL;
 
--- name: ListJobsOfCollection :many
-SELECT id, type, parameters, collection_id, state, version, attempt, max_attempts, progress_done, progress_total, error, created_at, started_at,
-       finished_at
-FROM jobs
-WHERE collection_id = @collection_id::uuid AND id < @before
-ORDER BY id DESC
-LIMIT @page_size;
-
--- name: ListJobsOfUser :many
--- The top of each collection that the user owns or edits, merged.
-SELECT top.*
-FROM memberships m
-JOIN collections c ON c.id = m.collection_id AND c.deleted_at IS NULL
-CROSS JOIN LATERAL (
-    SELECT j.id, j.type, j.parameters, j.collection_id, j.state, j.version, j.attempt, j.max_attempts, j.progress_done, j.progress_total, j.error,
-           j.created_at, j.started_at, j.finished_at
-    FROM jobs j
-    WHERE j.collection_id = m.collection_id AND j.id < @before
-    ORDER BY j.id DESC
-    LIMIT @page_size
-) AS top
-WHERE m.user_id = @user_id AND m.role IN ('owner', 'editor')
-ORDER BY top.id DESC
-LIMIT @page_size;
+-- name: GetJobs :many
+SELECT * FROM jobs WHERE id = ANY (@ids::uuid[]);

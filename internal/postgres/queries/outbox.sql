@@ -16,30 +16,21 @@ SELECT pg_try_advisory_lock(@key::bigint)::boolean;
 
 -- name: HoldLeadership :exec
 -- For the relay's connection. The server ends the session, and with it the leadership, when it has heard nothing for the lease: whatever became of
--- the client. A commit that is lost in a crash of the server is published again, or notified by the next poll, so none waits for the disk. The
--- plans are the same for every batch, so they are made once; and the outbox is never read whole.
-SELECT set_config('idle_session_timeout', @lease_milliseconds::text, false), set_config('synchronous_commit', 'off', false),
-    set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false);
+-- the client. A commit that is lost in a crash of the server is published again, or notified by the next poll, so none waits for the disk.
+SELECT set_config('idle_session_timeout', @lease_milliseconds::text, false), set_config('synchronous_commit', 'off', false);
+
+-- name: KeepPlans :exec
+-- For the relay's connections: the plans are the same for every batch, so they are made once; and the outbox is never read whole.
+SELECT set_config('plan_cache_mode', 'force_generic_plan', false), set_config('enable_seqscan', 'off', false);
 
 -- name: Ping :exec
 SELECT 1;
 
--- name: NextOutbox :many
--- Settles what was published, by removing or by marking it, and reads what is next, in one round trip. In id order and never after a cursor: ids
--- are given before the commit, so a smaller id may appear later than a bigger one. What is settled or on its way to Kafka is skipped one by one.
--- A batch ends with the row that fills max_bytes; payloads are stored as they are, so the size of the column is theirs.
-WITH removed AS (
-    DELETE FROM outbox WHERE id = ANY (@remove::bigint[])
-), marked AS (
-    UPDATE outbox SET published_at = now() WHERE id = ANY (@mark::bigint[])
-)
-SELECT waiting.id, waiting.event_id, waiting.aggregate_id, waiting.payload, waiting.traceparent FROM (
-    SELECT o.id, o.event_id, o.aggregate_id, o.payload, o.traceparent,
-        sum(pg_column_size(o.payload)) OVER (ORDER BY o.id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS bytes_before
-    FROM outbox AS o WHERE o.published_at IS NULL AND o.id NOT IN (SELECT unnest(@skip::bigint[])) ORDER BY o.id LIMIT @max_rows
-) AS waiting
-WHERE coalesce(waiting.bytes_before, 0) < @max_bytes::bigint
-ORDER BY waiting.id;
+-- name: RemoveOutbox :exec
+DELETE FROM outbox WHERE id = ANY (@ids::bigint[]);
+
+-- name: MarkOutbox :exec
+UPDATE outbox SET published_at = now() WHERE id = ANY (@ids::bigint[]);
 
 -- name: NotifyOutbox :exec
 -- Wakes the leading relay. Never in a write's transaction: notifying transactions commit one after the other.

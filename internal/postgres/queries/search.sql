@@ -38,7 +38,12 @@ WITH page AS (
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, p.score,
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), p.query,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')::text AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags,
+    coalesce((
+        SELECT ts_headline('english', translate(regexp_replace(left(e.text, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), p.query,
+            'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')
+        FROM item_extracts e WHERE e.item_id = p.id AND e.text <> ''
+    ), '')::text AS extract_snippet
 FROM page p ORDER BY p.score DESC, p.id DESC;
 
 -- name: SearchItemsNewest :many
@@ -65,7 +70,12 @@ WITH page AS (
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN @query::text = '' THEN left(p.content, 200) ELSE
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags,
+    coalesce((
+        SELECT ts_headline('english', translate(regexp_replace(left(e.text, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
+            'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')
+        FROM item_extracts e WHERE e.item_id = p.id AND e.text <> '' AND @query::text <> ''
+    ), '')::text AS extract_snippet
 FROM page p ORDER BY p.id DESC;
 
 -- name: SearchItemsOldest :many
@@ -92,7 +102,12 @@ WITH page AS (
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN @query::text = '' THEN left(p.content, 200) ELSE
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags,
+    coalesce((
+        SELECT ts_headline('english', translate(regexp_replace(left(e.text, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
+            'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')
+        FROM item_extracts e WHERE e.item_id = p.id AND e.text <> '' AND @query::text <> ''
+    ), '')::text AS extract_snippet
 FROM page p ORDER BY p.id;
 
 -- name: SearchItemsUpdated :many
@@ -119,7 +134,12 @@ WITH page AS (
 SELECT p.id, p.collection_id, p.title, p.version, p.updated_at, CASE WHEN @query::text = '' THEN left(p.content, 200) ELSE
     ts_headline('english', translate(regexp_replace(left(p.content, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
         'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "') END::text AS snippet,
-    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags
+    coalesce((SELECT array_agg(t.name ORDER BY t.name) FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = p.id), '{}')::text[] AS tags,
+    coalesce((
+        SELECT ts_headline('english', translate(regexp_replace(left(e.text, 50000), '(\S{255})', '\1 ', 'g'), chr(2) || chr(3), ''), (@query::text)::tsquery,
+            'StartSel=' || chr(2) || ', StopSel=' || chr(3) || ', MaxWords=35, MinWords=15, MaxFragments=2, FragmentDelimiter=" … "')
+        FROM item_extracts e WHERE e.item_id = p.id AND e.text <> '' AND @query::text <> ''
+    ), '')::text AS extract_snippet
 FROM page p ORDER BY date_trunc('milliseconds', p.updated_at) DESC, p.id DESC;
 
 -- name: CountSearchMatches :one

@@ -7,15 +7,27 @@ ORDER BY i.id
 LIMIT @page_size;
 
 -- name: ExportItems :many
--- Items that are still there, for a user who still may see them.
+-- Items that are still there, for a user who still may see them, or for Atlas itself, which is no user.
 SELECT i.id, i.title, i.content, i.source_url, i.metadata, i.created_at, i.updated_at,
        ARRAY(SELECT t.name FROM item_tags it JOIN tags t ON t.id = it.tag_id WHERE it.item_id = i.id ORDER BY t.name COLLATE "C")::text[] AS tags
 FROM items i
 JOIN collections c ON c.id = i.collection_id AND c.deleted_at IS NULL
-JOIN memberships m ON m.collection_id = i.collection_id AND m.user_id = @user_id
-JOIN users u ON u.id = m.user_id AND u.disabled_at IS NULL
 WHERE i.id = ANY (@ids::uuid[]) AND i.collection_id = @collection_id AND i.deleted_at IS NULL
+  AND (sqlc.narg(user_id)::uuid IS NULL
+       OR EXISTS (SELECT 1 FROM memberships m JOIN users u ON u.id = m.user_id AND u.disabled_at IS NULL
+                  WHERE m.collection_id = @collection_id AND m.user_id = sqlc.narg(user_id)::uuid))
 ORDER BY i.id;
+
+-- name: GetTransferRights :one
+-- What whoever queued a job may do to a collection now; nobody means Atlas itself. No row: the collection is not there, or not any more.
+SELECT c.name, (sqlc.narg(user_id)::uuid IS NULL OR coalesce(u.is_admin AND u.disabled_at IS NULL, false))::boolean AS is_admin,
+       coalesce(m.role IN ('owner', 'editor') AND u.disabled_at IS NULL, false)::boolean AS is_editor,
+       coalesce((SELECT o.user_id FROM memberships o WHERE o.collection_id = c.id AND o.role = 'owner' ORDER BY o.id LIMIT 1),
+                '00000000-0000-0000-0000-000000000000'::uuid)::uuid AS owner_id
+FROM collections c
+LEFT JOIN users u ON u.id = sqlc.narg(user_id)::uuid
+LEFT JOIN memberships m ON m.collection_id = c.id AND m.user_id = u.id
+WHERE c.id = @id AND c.deleted_at IS NULL;
 
 -- name: GetPortableCollection :one
 -- The collection that items leave or come into, as the user sees it now. No row: it is not there for this user, or not any more.

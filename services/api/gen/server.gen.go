@@ -71,13 +71,31 @@ func (e JobState) Valid() bool {
 
 // Defines values for JobType.
 const (
-	Reindex JobType = "reindex"
+	JobTypeAuditVerify      JobType = "audit_verify"
+	JobTypeConsistencyCheck JobType = "consistency_check"
+	JobTypeEnrich           JobType = "enrich"
+	JobTypeExport           JobType = "export"
+	JobTypeImport           JobType = "import"
+	JobTypePurge            JobType = "purge"
+	JobTypeReindex          JobType = "reindex"
 )
 
 // Valid indicates whether the value is a known member of the JobType enum.
 func (e JobType) Valid() bool {
 	switch e {
-	case Reindex:
+	case JobTypeAuditVerify:
+		return true
+	case JobTypeConsistencyCheck:
+		return true
+	case JobTypeEnrich:
+		return true
+	case JobTypeExport:
+		return true
+	case JobTypeImport:
+		return true
+	case JobTypePurge:
+		return true
+	case JobTypeReindex:
 		return true
 	default:
 		return false
@@ -120,6 +138,24 @@ func (e SearchState) Valid() bool {
 	case Indexing:
 		return true
 	case SearchFailed:
+		return true
+	default:
+		return false
+	}
+}
+
+// Defines values for UploadFileParamsFormat.
+const (
+	Markdown UploadFileParamsFormat = "markdown"
+	Ndjson   UploadFileParamsFormat = "ndjson"
+)
+
+// Valid indicates whether the value is a known member of the UploadFileParamsFormat enum.
+func (e UploadFileParamsFormat) Valid() bool {
+	switch e {
+	case Markdown:
+		return true
+	case Ndjson:
 		return true
 	default:
 		return false
@@ -239,6 +275,35 @@ type AuditEventList struct {
 	NextCursor *string      `json:"next_cursor"`
 }
 
+// AuditVerifyJobCreate Proves that no row of the audit trail was changed, removed or inserted.
+type AuditVerifyJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts       `json:"max_attempts,omitempty"`
+	Parameters  AuditVerifyParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// AuditVerifyJobTemplate Proves that no row of the audit trail was changed, removed or inserted.
+type AuditVerifyJobTemplate struct {
+	Parameters AuditVerifyParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// AuditVerifyParameters defines model for AuditVerifyParameters.
+type AuditVerifyParameters struct {
+	// Partition Only the chain of this Kafka partition.
+	Partition *int `json:"partition,omitempty"`
+}
+
 // BulkCreate defines model for BulkCreate.
 type BulkCreate struct {
 	// Item Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","content":"The engine weaves **algebraic patterns**.","metadata":{"year":1843},"source_url":"https://example.com/note-g","tags":["history","mathematics"],"title":"Note G"}
@@ -303,12 +368,15 @@ type BulkUpdate struct {
 	Version *int64 `json:"version,omitempty"`
 }
 
-// Collection Examples: {"created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","description":"Machines that compute","id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","item_count":3,"member_count":1,"my_role":"owner","name":"Engines","updated_at":"2026-01-22T10:00:00Z","version":1}
+// Collection Examples: {"created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","description":"Machines that compute","enrich":false,"id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","item_count":3,"member_count":1,"my_role":"owner","name":"Engines","updated_at":"2026-01-22T10:00:00Z","version":1}
 type Collection struct {
 	CreatedAt   time.Time          `json:"created_at"`
 	CreatedBy   openapi_types.UUID `json:"created_by"`
 	Description string             `json:"description"`
-	ID          openapi_types.UUID `json:"id"`
+
+	// Enrich Whether the pages at the sources of new items are fetched: their text is found by search, and fills a title that is empty.
+	Enrich Enrich             `json:"enrich"`
+	ID     openapi_types.UUID `json:"id"`
 
 	// ItemCount Counted up to 10,000, which means at least that many.
 	ItemCount int64 `json:"item_count"`
@@ -344,7 +412,10 @@ type CollectionList struct {
 // CollectionPatch Examples: {"name":"Analytical engines"}
 type CollectionPatch struct {
 	Description *string `json:"description,omitempty"`
-	Name        *string `json:"name,omitempty"`
+
+	// Enrich Whether the pages at the sources of new items are fetched: their text is found by search, and fills a title that is empty.
+	Enrich *Enrich `json:"enrich,omitempty"`
+	Name   *string `json:"name,omitempty"`
 }
 
 // CollectionTransfer Examples: {"email":"grace@example.com"}
@@ -355,10 +426,121 @@ type CollectionTransfer struct {
 	Email Email `json:"email"`
 }
 
+// ConsistencyCheckJobCreate Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+type ConsistencyCheckJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts            `json:"max_attempts,omitempty"`
+	Parameters  ConsistencyCheckParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// ConsistencyCheckJobTemplate Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+type ConsistencyCheckJobTemplate struct {
+	Parameters ConsistencyCheckParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// ConsistencyCheckParameters defines model for ConsistencyCheckParameters.
+type ConsistencyCheckParameters struct {
+	// Deep Compare the contents of documents too where the versions agree.
+	Deep *bool `json:"deep,omitempty"`
+
+	// Only Check one side alone; without it both.
+	Only *string `json:"only,omitempty"`
+
+	// Repair Mend the search index; the audit trail is a record and stays as it is.
+	Repair *bool `json:"repair,omitempty"`
+}
+
 // Email Compared without regard to case.
 //
 // Examples: ada@example.com
 type Email = string
+
+// Enrich Whether the pages at the sources of new items are fetched: their text is found by search, and fills a title that is empty.
+type Enrich = bool
+
+// EnrichJobCreate Fetches the pages at items' sources: their text for search, and a title for items that have none.
+type EnrichJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts  `json:"max_attempts,omitempty"`
+	Parameters  EnrichParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// EnrichJobTemplate Fetches the pages at items' sources: their text for search, and a title for items that have none.
+type EnrichJobTemplate struct {
+	Parameters EnrichParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// EnrichParameters defines model for EnrichParameters.
+type EnrichParameters struct {
+	// CollectionID The collection whose items' sources are fetched.
+	CollectionID openapi_types.UUID `json:"collection_id"`
+
+	// ItemIds Only these items of the collection; the others are left out.
+	ItemIds *[]openapi_types.UUID `json:"item_ids,omitempty"`
+
+	// Pending Only pages that wait to be fetched, such as those of new items where the collection asks for it: what the platform itself queues.
+	Pending *bool `json:"pending,omitempty"`
+
+	// Refresh Fetch pages again that were fetched before.
+	Refresh *bool `json:"refresh,omitempty"`
+}
+
+// ExportJobCreate Writes all items of a collection to a file in the object store.
+type ExportJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts  `json:"max_attempts,omitempty"`
+	Parameters  ExportParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// ExportJobTemplate Writes all items of a collection to a file in the object store.
+type ExportJobTemplate struct {
+	Parameters ExportParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// ExportParameters defines model for ExportParameters.
+type ExportParameters struct {
+	// CollectionID The collection whose items are exported.
+	CollectionID openapi_types.UUID `json:"collection_id"`
+
+	// Format Lines of NDJSON, or a zip of Markdown files with YAML front matter. Without it the path says which: markdown when it ends with .zip, else ndjson.
+	Format *string `json:"format,omitempty"`
+
+	// Path The file in the object store, in exports/ and the collection's id; platform admins can name any. Without it the file is named after the job.
+	Path *string `json:"path,omitempty"`
+}
 
 // FieldError One thing that is wrong with a request.
 type FieldError struct {
@@ -380,6 +562,47 @@ type ImportError struct {
 
 	// Source The line, as `line 3`, or the name of the file in the zip.
 	Source string `json:"source"`
+}
+
+// ImportJobCreate Brings items from a file in the object store into a collection.
+type ImportJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts  `json:"max_attempts,omitempty"`
+	Parameters  ImportParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// ImportJobTemplate Brings items from a file in the object store into a collection.
+type ImportJobTemplate struct {
+	Parameters ImportParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
+// ImportParameters defines model for ImportParameters.
+type ImportParameters struct {
+	// CollectionID The collection that the items come into.
+	CollectionID openapi_types.UUID `json:"collection_id"`
+
+	// DryRun Only says what an import would do.
+	DryRun *bool `json:"dry_run,omitempty"`
+
+	// Format Lines of NDJSON, or a zip of Markdown files. Without it the path says which: markdown when it ends with .zip, else ndjson.
+	Format *string `json:"format,omitempty"`
+
+	// OnError What becomes of items that are not right: skip leaves them out and tells of them in the result; fail looks through the whole file first, and imports nothing when there is one.
+	OnError *string `json:"on_error,omitempty"`
+
+	// Path The file in the object store, in imports/ and the collection's id, as an upload answers it; platform admins can name any.
+	Path string `json:"path"`
 }
 
 // ImportResult Examples: {"created":2,"errors":[{"message":"is required","pointer":"/title","source":"line 3"}],"existing":1,"failed":1,"skipped":0}
@@ -407,7 +630,12 @@ type Item struct {
 	Content   string             `json:"content"`
 	CreatedAt time.Time          `json:"created_at"`
 	CreatedBy openapi_types.UUID `json:"created_by"`
-	ID        openapi_types.UUID `json:"id"`
+
+	// Extract What is known of the page at `source_url`, once it was asked for. `fetched_at`, `error` and `pending` change without a new version.
+	//
+	// Examples: {"canonical_url":"https://example.com/note-g","excerpt":"How the engine weaves algebraic patterns.","fetched_at":"2026-01-22T10:00:04Z","language":"en","pending":false,"word_count":812}
+	Extract *ItemExtract       `json:"extract,omitempty"`
+	ID      openapi_types.UUID `json:"id"`
 
 	// Metadata Anything that belongs to the item: at most 16 KiB of JSON with its numbers written out, 10 levels deep. Numbers must fit a double.
 	//
@@ -445,7 +673,64 @@ type ItemCreate struct {
 	// SourceURL Examples: https://example.com/note-g
 	SourceURL *string `json:"source_url,omitempty"`
 	Tags      *Tags   `json:"tags,omitempty"`
-	Title     string  `json:"title"`
+
+	// Title May be empty where there is a `source_url`: the title of its page takes its place when that is fetched.
+	Title string `json:"title"`
+}
+
+// ItemExtract What is known of the page at `source_url`, once it was asked for. `fetched_at`, `error` and `pending` change without a new version.
+//
+// Examples: {"canonical_url":"https://example.com/note-g","excerpt":"How the engine weaves algebraic patterns.","fetched_at":"2026-01-22T10:00:04Z","language":"en","pending":false,"word_count":812}
+type ItemExtract struct {
+	// CanonicalURL The page's address as it says itself.
+	CanonicalURL *string `json:"canonical_url,omitempty"`
+
+	// Error Why the page could not be had then, such as `http_404`, `robots` or `blocked_address`; the rest is of the last time that it could.
+	Error *string `json:"error,omitempty"`
+
+	// Excerpt Plain text.
+	Excerpt *string `json:"excerpt,omitempty"`
+
+	// FetchedAt When the server was asked last.
+	FetchedAt *time.Time `json:"fetched_at,omitempty"`
+
+	// Language A BCP 47 tag, such as `en` or `pt-BR`.
+	Language *string `json:"language,omitempty"`
+
+	// Pending Whether the page is going to be fetched, for the first time or again.
+	Pending   bool `json:"pending"`
+	WordCount *int `json:"word_count,omitempty"`
+}
+
+// ItemExtractDetail defines model for ItemExtractDetail.
+type ItemExtractDetail struct {
+	// CanonicalURL The page's address as it says itself.
+	CanonicalURL *string `json:"canonical_url,omitempty"`
+
+	// Error Why the page could not be had then, such as `http_404`, `robots` or `blocked_address`; the rest is of the last time that it could.
+	Error        *string `json:"error,omitempty"`
+	ErrorMessage *string `json:"error_message,omitempty"`
+
+	// Excerpt Plain text.
+	Excerpt *string `json:"excerpt,omitempty"`
+
+	// FetchedAt When the server was asked last.
+	FetchedAt *time.Time         `json:"fetched_at,omitempty"`
+	ItemID    openapi_types.UUID `json:"item_id"`
+
+	// Language A BCP 47 tag, such as `en` or `pt-BR`.
+	Language *string `json:"language,omitempty"`
+
+	// Pending Whether the page is going to be fetched, for the first time or again.
+	Pending  bool    `json:"pending"`
+	SiteName *string `json:"site_name,omitempty"`
+
+	// Text Plain text, paragraphs separated by empty lines; at most 256 KiB. Not the item's content: somebody else wrote it.
+	Text string `json:"text"`
+
+	// Title The page's own.
+	Title     *string `json:"title,omitempty"`
+	WordCount *int    `json:"word_count,omitempty"`
 }
 
 // ItemList defines model for ItemList.
@@ -495,34 +780,100 @@ type ItemSummary struct {
 	Version     int64              `json:"version"`
 }
 
-// Job Examples: {"attempts":1,"created_at":"2026-01-22T10:00:00Z","error":null,"finished_at":null,"id":"01a1f0c2-bf52-707e-b16d-92ce8fa05105","max_attempts":5,"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"progress":{"done":2,"total":3},"started_at":"2026-01-22T10:00:00Z","state":"RUNNING","type":"reindex"}
+// Job Examples: {"attempts":1,"cancel_requested":false,"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","error":null,"finished_at":null,"history":[],"id":"01a1f0c2-bf52-707e-b16d-92ce8fa05105","links":{"cancel":"/v1/jobs/01a1f0c2-bf52-707e-b16d-92ce8fa05105/cancel","events":"/v1/jobs/01a1f0c2-bf52-707e-b16d-92ce8fa05105/events","file":null,"pause":"/v1/jobs/01a1f0c2-bf52-707e-b16d-92ce8fa05105/pause","resume":null,"retry":null,"self":"/v1/jobs/01a1f0c2-bf52-707e-b16d-92ce8fa05105"},"max_attempts":5,"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"paused":false,"priority":0,"progress":{"done":2,"message":null,"total":3},"result":null,"run_at":"2026-01-22T10:00:00Z","started_at":"2026-01-22T10:00:00Z","state":"RUNNING","type":"reindex","updated_at":"2026-01-22T10:00:01Z","version":3}
 type Job struct {
-	Attempts    int                `json:"attempts"`
-	CreatedAt   time.Time          `json:"created_at"`
-	Error       *JobError          `json:"error"`
-	FinishedAt  *time.Time         `json:"finished_at"`
-	ID          openapi_types.UUID `json:"id"`
-	MaxAttempts int                `json:"max_attempts"`
-	Parameters  JobParameters      `json:"parameters"`
-	Progress    JobProgress        `json:"progress"`
-	StartedAt   *time.Time         `json:"started_at"`
-	State       JobState           `json:"state"`
+	// Attempts How often it was started, not counting those that a worker handed back.
+	Attempts        int  `json:"attempts"`
+	CancelRequested bool `json:"cancel_requested"`
 
-	// Type A `JobType`, or `purge`, which follows the deletion of a collection and which only platform admins see.
-	Type string `json:"type"`
+	// CollectionID `null` where it is about all of Atlas.
+	CollectionID *openapi_types.UUID `json:"collection_id"`
+	CreatedAt    time.Time           `json:"created_at"`
+
+	// CreatedBy `null` where Atlas itself queued it.
+	CreatedBy  *openapi_types.UUID `json:"created_by"`
+	Error      *JobError           `json:"error"`
+	FinishedAt *time.Time          `json:"finished_at"`
+
+	// History The last attempts that ended, oldest first. Lists leave it out.
+	History *[]JobAttempt      `json:"history,omitempty"`
+	ID      openapi_types.UUID `json:"id"`
+
+	// Links What can be asked for next. null is what the job's state rules out.
+	Links       JobLinks `json:"links"`
+	MaxAttempts int      `json:"max_attempts"`
+
+	// Parameters As the job was queued with them; which there are depends on its type.
+	Parameters JobParameters `json:"parameters"`
+
+	// Paused It waits until it is resumed. A job that is RUNNING all the same has been asked to stop.
+	Paused   bool        `json:"paused"`
+	Priority int         `json:"priority"`
+	Progress JobProgress `json:"progress"`
+
+	// Result What came of it; which fields there are depends on its type. Some types have one beside an error too.
+	Result *json.RawMessage `json:"result"`
+
+	// RunAt It does not start before this time.
+	RunAt     time.Time  `json:"run_at"`
+	StartedAt *time.Time `json:"started_at"`
+	State     JobState   `json:"state"`
+
+	// Type What a job does:
+	//
+	// - `audit_verify`: Proves that no row of the audit trail was changed, removed or inserted.
+	// - `consistency_check`: Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+	// - `enrich`: Fetches the pages at items' sources: their text for search, and a title for items that have none.
+	// - `export`: Writes all items of a collection to a file in the object store.
+	// - `import`: Brings items from a file in the object store into a collection.
+	// - `purge`: Deletes the items of a deleted collection; the platform queues it.
+	// - `reindex`: Rebuilds the search index without a pause, or sends the items of a collection to it again.
+	Type      JobType   `json:"type"`
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Version Higher with each change.
+	Version int64 `json:"version"`
 }
 
-// JobCreate Examples: {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"reindex"}
-type JobCreate struct {
-	Parameters ReindexParameters `json:"parameters"`
+// JobAttempt defines model for JobAttempt.
+type JobAttempt struct {
+	Attempt    int        `json:"attempt"`
+	Error      *JobError  `json:"error"`
+	FinishedAt *time.Time `json:"finished_at"`
 
-	// Type `reindex` sends the items of one collection to search again.
-	Type JobType `json:"type"`
+	// Outcome `succeeded`, `retried`, `failed`, `cancelled`, `lease_lost` or `handed_back`: by a worker that was about to stop, for a pause, or because the job has to wait, as its error says; waits in a row are one entry, from the start of the first to the end of the last.
+	Outcome   string     `json:"outcome"`
+	StartedAt *time.Time `json:"started_at"`
+
+	// Worker Who ran it; for platform admins.
+	Worker *string `json:"worker,omitempty"`
+}
+
+// JobCreate Examples: {"parameters":{},"type":"audit_verify"}, {"parameters":{},"type":"consistency_check"}, {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"enrich"}, {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"export"}, {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","path":"imports/01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02/items.ndjson"},"type":"import"}, {"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"reindex"}
+type JobCreate struct {
+	union json.RawMessage
 }
 
 // JobError defines model for JobError.
 type JobError struct {
+	// Code Stable, for programs: `failed` unless there is a better one.
+	Code string `json:"code"`
+
+	// Message For people. Only platform admins see that of an error without a code of its own.
 	Message string `json:"message"`
+}
+
+// JobLinks What can be asked for next. null is what the job's state rules out.
+type JobLinks struct {
+	Cancel *string `json:"cancel"`
+	Events *string `json:"events"`
+
+	// File The file that an export made.
+	File   *string `json:"file"`
+	Pause  *string `json:"pause"`
+	Resume *string `json:"resume"`
+	Retry  *string `json:"retry"`
+	Self   string  `json:"self"`
 }
 
 // JobList defines model for JobList.
@@ -531,21 +882,46 @@ type JobList struct {
 	NextCursor *string `json:"next_cursor"`
 }
 
-// JobParameters defines model for JobParameters.
-type JobParameters struct {
-	CollectionID *openapi_types.UUID `json:"collection_id,omitempty"`
-}
+// JobMaxAttempts How often the job is tried. It depends on the type unless said here.
+type JobMaxAttempts = int
+
+// JobParameters As the job was queued with them; which there are depends on its type.
+type JobParameters = json.RawMessage
+
+// JobPriority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+type JobPriority = int
 
 // JobProgress defines model for JobProgress.
 type JobProgress struct {
-	Done  int64 `json:"done"`
+	Done int64 `json:"done"`
+
+	// Message What it is doing, in words.
+	Message *string `json:"message"`
+
+	// Total As far as it is known by now; 0 while it isn't.
 	Total int64 `json:"total"`
 }
+
+// JobRunAt Not before this time. Absent or past means at once; at most 366 days away.
+type JobRunAt = time.Time
 
 // JobState defines model for JobState.
 type JobState string
 
-// JobType `reindex` sends the items of one collection to search again.
+// JobTemplate defines model for JobTemplate.
+type JobTemplate struct {
+	union json.RawMessage
+}
+
+// JobType What a job does:
+//
+// - `audit_verify`: Proves that no row of the audit trail was changed, removed or inserted.
+// - `consistency_check`: Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+// - `enrich`: Fetches the pages at items' sources: their text for search, and a title for items that have none.
+// - `export`: Writes all items of a collection to a file in the object store.
+// - `import`: Brings items from a file in the object store into a collection.
+// - `purge`: Deletes the items of a deleted collection; the platform queues it.
+// - `reindex`: Rebuilds the search index without a pause, or sends the items of a collection to it again.
 type JobType string
 
 // Key An Ed25519 key as RFC 8037 has it.
@@ -647,7 +1023,9 @@ type PortableItem struct {
 	Metadata  *Metadata `json:"metadata,omitempty"`
 	SourceURL *string   `json:"source_url,omitempty"`
 	Tags      *Tags     `json:"tags,omitempty"`
-	Title     string    `json:"title"`
+
+	// Title May be empty where there is a `source_url`.
+	Title string `json:"title"`
 
 	// UpdatedAt In an import: neither in the future nor before created_at, which it is when it is absent.
 	UpdatedAt *time.Time `json:"updated_at,omitempty"`
@@ -688,9 +1066,33 @@ type RegisterRequest struct {
 	Password string `json:"password"`
 }
 
+// ReindexJobCreate Rebuilds the search index without a pause, or sends the items of a collection to it again.
+type ReindexJobCreate struct {
+	// MaxAttempts How often the job is tried. It depends on the type unless said here.
+	MaxAttempts *JobMaxAttempts   `json:"max_attempts,omitempty"`
+	Parameters  ReindexParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+
+	// RunAt Not before this time. Absent or past means at once; at most 366 days away.
+	RunAt *JobRunAt `json:"run_at,omitempty"`
+	Type  string    `json:"type"`
+}
+
+// ReindexJobTemplate Rebuilds the search index without a pause, or sends the items of a collection to it again.
+type ReindexJobTemplate struct {
+	Parameters ReindexParameters `json:"parameters"`
+
+	// Priority Of two jobs that wait, the one with the higher priority goes first; 0 unless said otherwise. Only platform admins may set another.
+	Priority *JobPriority `json:"priority,omitempty"`
+	Type     string       `json:"type"`
+}
+
 // ReindexParameters defines model for ReindexParameters.
 type ReindexParameters struct {
-	CollectionID openapi_types.UUID `json:"collection_id"`
+	// CollectionID The collection whose items are sent to the index again; without it the whole index is rebuilt beside the one that is searched.
+	CollectionID *openapi_types.UUID `json:"collection_id,omitempty"`
 }
 
 // Revision Examples: {"changed_at":"2026-01-22T10:05:00Z","changed_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","changed_fields":["tags"],"version":2}
@@ -731,6 +1133,95 @@ type RevisionList struct {
 // Role A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 type Role string
 
+// Schedule Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","created_at":"2026-01-22T10:00:00Z","created_by":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","cron":"30 3 * * *","error":null,"id":"01a1f0c2-c1d4-7a3e-8b5f-1d2c3b4a5906","job":{"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"priority":0,"type":"reindex"},"last_job_id":null,"last_run_at":null,"name":"nightly-reindex","next_run_at":"2026-01-23T02:30:00Z","suspended":false,"time_zone":"Europe/Zurich","updated_at":"2026-01-22T10:00:00Z"}
+type Schedule struct {
+	// CollectionID `null` where its jobs are about all of Atlas.
+	CollectionID *openapi_types.UUID `json:"collection_id"`
+	CreatedAt    time.Time           `json:"created_at"`
+
+	// CreatedBy `null` where Atlas itself made it.
+	CreatedBy *openapi_types.UUID `json:"created_by"`
+	Cron      string              `json:"cron"`
+
+	// Error Why it stopped.
+	Error *string            `json:"error"`
+	ID    openapi_types.UUID `json:"id"`
+	Job   ScheduledJob       `json:"job"`
+
+	// LastJobID The job that was queued last, which may be gone.
+	LastJobID *openapi_types.UUID `json:"last_job_id"`
+
+	// LastRunAt The tick that was fired last.
+	LastRunAt *time.Time `json:"last_run_at"`
+	Name      string     `json:"name"`
+
+	// NextRunAt `null` while it is suspended, or where `error` says why.
+	NextRunAt *time.Time `json:"next_run_at"`
+	Suspended bool       `json:"suspended"`
+	TimeZone  string     `json:"time_zone"`
+	UpdatedAt time.Time  `json:"updated_at"`
+}
+
+// ScheduleCreate Examples: {"cron":"30 3 * * *","job":{"parameters":{"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02"},"type":"reindex"},"name":"nightly-reindex","time_zone":"Europe/Zurich"}
+type ScheduleCreate struct {
+	// Cron Minute, hour, day of the month, month, day of the week: `30 3 * * *`.
+	Cron ScheduleCron `json:"cron"`
+	Job  JobTemplate  `json:"job"`
+
+	// Name There is one of a name in all of Atlas.
+	Name      ScheduleName `json:"name"`
+	Suspended *bool        `json:"suspended,omitempty"`
+
+	// TimeZone An IANA name; UTC unless said otherwise. A time that clocks skip counts as the one after the gap; one that comes twice, once.
+	TimeZone *ScheduleZone `json:"time_zone,omitempty"`
+}
+
+// ScheduleCron Minute, hour, day of the month, month, day of the week: `30 3 * * *`.
+type ScheduleCron = string
+
+// ScheduleList defines model for ScheduleList.
+type ScheduleList struct {
+	Items      []Schedule `json:"items"`
+	NextCursor *string    `json:"next_cursor"`
+}
+
+// ScheduleName There is one of a name in all of Atlas.
+type ScheduleName = string
+
+// SchedulePatch Examples: {"suspended":true}
+type SchedulePatch struct {
+	// Cron Minute, hour, day of the month, month, day of the week: `30 3 * * *`.
+	Cron *ScheduleCron `json:"cron,omitempty"`
+
+	// Name There is one of a name in all of Atlas.
+	Name      *ScheduleName `json:"name,omitempty"`
+	Suspended *bool         `json:"suspended,omitempty"`
+
+	// TimeZone An IANA name; UTC unless said otherwise. A time that clocks skip counts as the one after the gap; one that comes twice, once.
+	TimeZone *ScheduleZone `json:"time_zone,omitempty"`
+}
+
+// ScheduleZone An IANA name; UTC unless said otherwise. A time that clocks skip counts as the one after the gap; one that comes twice, once.
+type ScheduleZone = string
+
+// ScheduledJob defines model for ScheduledJob.
+type ScheduledJob struct {
+	// Parameters As the job was queued with them; which there are depends on its type.
+	Parameters JobParameters `json:"parameters"`
+	Priority   int           `json:"priority"`
+
+	// Type What a job does:
+	//
+	// - `audit_verify`: Proves that no row of the audit trail was changed, removed or inserted.
+	// - `consistency_check`: Compares PostgreSQL with the search index and the audit trail, and mends the index on request.
+	// - `enrich`: Fetches the pages at items' sources: their text for search, and a title for items that have none.
+	// - `export`: Writes all items of a collection to a file in the object store.
+	// - `import`: Brings items from a file in the object store into a collection.
+	// - `purge`: Deletes the items of a deleted collection; the platform queues it.
+	// - `reindex`: Rebuilds the search index without a pause, or sends the items of a collection to it again.
+	Type JobType `json:"type"`
+}
+
 // SearchFacets Only what `facets` asked for; the 20 most frequent of each, most frequent first.
 type SearchFacets struct {
 	Collections *[]CollectionFacet `json:"collections,omitempty"`
@@ -740,7 +1231,10 @@ type SearchFacets struct {
 // SearchHit Examples: {"collection_id":"01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02","id":"01a1f0c2-9d30-7e5c-9f4b-70ac6d8e3f03","my_role":"owner","score":4.2,"search_state":"indexed","snippet":"The engine weaves \u003cmark\u003ealgebraic\u003c/mark\u003e \u003cmark\u003epatterns\u003c/mark\u003e.","tags":["history"],"title":"Note G","updated_at":"2026-01-22T10:05:00Z","version":2}
 type SearchHit struct {
 	CollectionID openapi_types.UUID `json:"collection_id"`
-	ID           openapi_types.UUID `json:"id"`
+
+	// ExtractSnippet The same of the page at the item's source, where something was found there.
+	ExtractSnippet *string            `json:"extract_snippet,omitempty"`
+	ID             openapi_types.UUID `json:"id"`
 
 	// MyRole A viewer reads; an editor changes items and tags too; an owner also the collection and its members.
 	MyRole Role    `json:"my_role"`
@@ -874,6 +1368,14 @@ type TrashedItem struct {
 	Version     int64     `json:"version"`
 }
 
+// UploadedFile Examples: {"bytes":1833,"path":"imports/01a1f0c2-8c2f-7d4b-8e3a-6f9b5c7d2e02/01a1f0c2-c163-7281-a27e-a3df9f5b6216.ndjson"}
+type UploadedFile struct {
+	Bytes int64 `json:"bytes"`
+
+	// Path What the parameters of a job of type `import` name.
+	Path string `json:"path"`
+}
+
 // User Examples: {"created_at":"2026-01-22T10:00:00Z","display_name":"Ada","email":"ada@example.com","id":"01a1f0c2-7b1e-7c3a-9d2f-5e8a4b6c1d01","is_admin":false}
 type User struct {
 	CreatedAt   time.Time          `json:"created_at"`
@@ -984,6 +1486,15 @@ type UpdateCollectionParams struct {
 	// IfMatch Do it only while it has one of these ETags (412 otherwise).
 	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
+
+// UploadFileParams defines parameters for UploadFile.
+type UploadFileParams struct {
+	// Format Lines of NDJSON, or a zip of Markdown files. The path says which, and the job need not.
+	Format *UploadFileParamsFormat `form:"format,omitempty" json:"format,omitempty"`
+}
+
+// UploadFileParamsFormat defines parameters for UploadFile.
+type UploadFileParamsFormat string
 
 // ListMembersParams defines parameters for ListMembers.
 type ListMembersParams struct {
@@ -1122,6 +1633,21 @@ type ListJobsParams struct {
 	// CollectionID Only what belongs to this collection.
 	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
 
+	// Type Only jobs of this type. May be repeated, for jobs of any of them.
+	Type *[]JobType `form:"type,omitempty" json:"type,omitempty"`
+
+	// State Only jobs in this state. May be repeated, for jobs in any of them.
+	State *[]JobState `form:"state,omitempty" json:"state,omitempty"`
+
+	// CreatedAfter Only jobs that were queued at this time or later.
+	CreatedAfter *time.Time `form:"created_after,omitempty" json:"created_after,omitempty"`
+
+	// CreatedBefore Only jobs that were queued before this time.
+	CreatedBefore *time.Time `form:"created_before,omitempty" json:"created_before,omitempty"`
+
+	// IdempotencyKey Only the job that the caller queued with this Idempotency-Key.
+	IdempotencyKey *string `form:"idempotency_key,omitempty" json:"idempotency_key,omitempty"`
+
 	// Limit The size of a page.
 	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
 
@@ -1131,8 +1657,68 @@ type ListJobsParams struct {
 
 // CreateJobParams defines parameters for CreateJob.
 type CreateJobParams struct {
-	// IdempotencyKey The same caller's same key answers with the same job. With another body it is refused (422).
+	// IdempotencyKey The same caller's same key answers with the same job, however long ago that was. With another body it is refused (422).
 	IdempotencyKey *string `json:"Idempotency-Key,omitempty"`
+}
+
+// GetJobParams defines parameters for GetJob.
+type GetJobParams struct {
+	// IfNoneMatch Answers 304 when it still has one of these ETags.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+}
+
+// WatchJobParams defines parameters for WatchJob.
+type WatchJobParams struct {
+	// LastEventID The `id` of the last event that the caller has had. The stream goes on with what is newer.
+	LastEventID *string `json:"Last-Event-ID,omitempty"`
+}
+
+// GetJobFileParams defines parameters for GetJobFile.
+type GetJobFileParams struct {
+	// IfNoneMatch Answers 304 when it still has one of these ETags.
+	IfNoneMatch *IfNoneMatch `json:"If-None-Match,omitempty"`
+
+	// Range A part of the file, `bytes=0-1023`, `bytes=1024-` or `bytes=-1024`. Anything else is answered with the whole file.
+	Range *string `json:"Range,omitempty"`
+
+	// IfRange The ETag of the file that the part is wanted of; of another one, everything is sent.
+	IfRange *string `json:"If-Range,omitempty"`
+}
+
+// RetryJobParams defines parameters for RetryJob.
+type RetryJobParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// ListSchedulesParams defines parameters for ListSchedules.
+type ListSchedulesParams struct {
+	// CollectionID Only what belongs to this collection.
+	CollectionID *CollectionID `form:"collection_id,omitempty" json:"collection_id,omitempty"`
+
+	// Limit The size of a page.
+	Limit *Limit `form:"limit,omitempty" json:"limit,omitempty"`
+
+	// Cursor `next_cursor` of the page before.
+	Cursor *Cursor `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// CreateScheduleParams defines parameters for CreateSchedule.
+type CreateScheduleParams struct {
+	// IdempotencyKey The same caller's same key is answered with the stored answer, for 24 hours, and `Idempotency-Replayed: true`. With another request it is refused (422). A request that was refused is not kept: it can be sent again.
+	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+}
+
+// DeleteScheduleParams defines parameters for DeleteSchedule.
+type DeleteScheduleParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
+}
+
+// UpdateScheduleParams defines parameters for UpdateSchedule.
+type UpdateScheduleParams struct {
+	// IfMatch Do it only while it has one of these ETags (412 otherwise).
+	IfMatch *IfMatch `json:"If-Match,omitempty"`
 }
 
 // SearchParams defines parameters for Search.
@@ -1287,6 +1873,15 @@ type CreateJobJSONRequestBody = JobCreate
 // ChangePasswordJSONRequestBody defines body for ChangePassword for application/json ContentType.
 type ChangePasswordJSONRequestBody = PasswordChange
 
+// CreateScheduleJSONRequestBody defines body for CreateSchedule for application/json ContentType.
+type CreateScheduleJSONRequestBody = ScheduleCreate
+
+// UpdateScheduleJSONRequestBody defines body for UpdateSchedule for application/json ContentType.
+type UpdateScheduleJSONRequestBody = SchedulePatch
+
+// UpdateScheduleApplicationMergePatchPlusJSONRequestBody defines body for UpdateSchedule for application/merge-patch+json ContentType.
+type UpdateScheduleApplicationMergePatchPlusJSONRequestBody = SchedulePatch
+
 // CreateTokenJSONRequestBody defines body for CreateToken for application/json ContentType.
 type CreateTokenJSONRequestBody = APITokenCreate
 
@@ -1436,6 +2031,496 @@ func (t *BulkOperation) UnmarshalJSON(b []byte) error {
 	return err
 }
 
+// AsAuditVerifyJobCreate returns the union data inside the JobCreate as a AuditVerifyJobCreate
+func (t JobCreate) AsAuditVerifyJobCreate() (AuditVerifyJobCreate, error) {
+	var body AuditVerifyJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromAuditVerifyJobCreate overwrites any union data inside the JobCreate as the provided AuditVerifyJobCreate
+func (t *JobCreate) FromAuditVerifyJobCreate(v AuditVerifyJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"audit_verify"}`))
+	t.union = b
+	return err
+}
+
+// MergeAuditVerifyJobCreate performs a merge with any union data inside the JobCreate, using the provided AuditVerifyJobCreate
+func (t *JobCreate) MergeAuditVerifyJobCreate(v AuditVerifyJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"audit_verify"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsConsistencyCheckJobCreate returns the union data inside the JobCreate as a ConsistencyCheckJobCreate
+func (t JobCreate) AsConsistencyCheckJobCreate() (ConsistencyCheckJobCreate, error) {
+	var body ConsistencyCheckJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromConsistencyCheckJobCreate overwrites any union data inside the JobCreate as the provided ConsistencyCheckJobCreate
+func (t *JobCreate) FromConsistencyCheckJobCreate(v ConsistencyCheckJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"consistency_check"}`))
+	t.union = b
+	return err
+}
+
+// MergeConsistencyCheckJobCreate performs a merge with any union data inside the JobCreate, using the provided ConsistencyCheckJobCreate
+func (t *JobCreate) MergeConsistencyCheckJobCreate(v ConsistencyCheckJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"consistency_check"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsEnrichJobCreate returns the union data inside the JobCreate as a EnrichJobCreate
+func (t JobCreate) AsEnrichJobCreate() (EnrichJobCreate, error) {
+	var body EnrichJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromEnrichJobCreate overwrites any union data inside the JobCreate as the provided EnrichJobCreate
+func (t *JobCreate) FromEnrichJobCreate(v EnrichJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"enrich"}`))
+	t.union = b
+	return err
+}
+
+// MergeEnrichJobCreate performs a merge with any union data inside the JobCreate, using the provided EnrichJobCreate
+func (t *JobCreate) MergeEnrichJobCreate(v EnrichJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"enrich"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsExportJobCreate returns the union data inside the JobCreate as a ExportJobCreate
+func (t JobCreate) AsExportJobCreate() (ExportJobCreate, error) {
+	var body ExportJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromExportJobCreate overwrites any union data inside the JobCreate as the provided ExportJobCreate
+func (t *JobCreate) FromExportJobCreate(v ExportJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"export"}`))
+	t.union = b
+	return err
+}
+
+// MergeExportJobCreate performs a merge with any union data inside the JobCreate, using the provided ExportJobCreate
+func (t *JobCreate) MergeExportJobCreate(v ExportJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"export"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportJobCreate returns the union data inside the JobCreate as a ImportJobCreate
+func (t JobCreate) AsImportJobCreate() (ImportJobCreate, error) {
+	var body ImportJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportJobCreate overwrites any union data inside the JobCreate as the provided ImportJobCreate
+func (t *JobCreate) FromImportJobCreate(v ImportJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"import"}`))
+	t.union = b
+	return err
+}
+
+// MergeImportJobCreate performs a merge with any union data inside the JobCreate, using the provided ImportJobCreate
+func (t *JobCreate) MergeImportJobCreate(v ImportJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"import"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsReindexJobCreate returns the union data inside the JobCreate as a ReindexJobCreate
+func (t JobCreate) AsReindexJobCreate() (ReindexJobCreate, error) {
+	var body ReindexJobCreate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromReindexJobCreate overwrites any union data inside the JobCreate as the provided ReindexJobCreate
+func (t *JobCreate) FromReindexJobCreate(v ReindexJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"reindex"}`))
+	t.union = b
+	return err
+}
+
+// MergeReindexJobCreate performs a merge with any union data inside the JobCreate, using the provided ReindexJobCreate
+func (t *JobCreate) MergeReindexJobCreate(v ReindexJobCreate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"reindex"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t JobCreate) Discriminator() (string, error) {
+	var discriminator struct {
+		Discriminator string `json:"type"`
+	}
+	err := json.Unmarshal(t.union, &discriminator)
+	return discriminator.Discriminator, err
+}
+
+func (t JobCreate) ValueByDiscriminator() (interface{}, error) {
+	discriminator, err := t.Discriminator()
+	if err != nil {
+		return nil, err
+	}
+	switch discriminator {
+	case "audit_verify":
+		return t.AsAuditVerifyJobCreate()
+	case "consistency_check":
+		return t.AsConsistencyCheckJobCreate()
+	case "enrich":
+		return t.AsEnrichJobCreate()
+	case "export":
+		return t.AsExportJobCreate()
+	case "import":
+		return t.AsImportJobCreate()
+	case "reindex":
+		return t.AsReindexJobCreate()
+	default:
+		return nil, errors.New("unknown discriminator value: " + discriminator)
+	}
+}
+
+func (t JobCreate) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *JobCreate) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
+// AsAuditVerifyJobTemplate returns the union data inside the JobTemplate as a AuditVerifyJobTemplate
+func (t JobTemplate) AsAuditVerifyJobTemplate() (AuditVerifyJobTemplate, error) {
+	var body AuditVerifyJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromAuditVerifyJobTemplate overwrites any union data inside the JobTemplate as the provided AuditVerifyJobTemplate
+func (t *JobTemplate) FromAuditVerifyJobTemplate(v AuditVerifyJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"audit_verify"}`))
+	t.union = b
+	return err
+}
+
+// MergeAuditVerifyJobTemplate performs a merge with any union data inside the JobTemplate, using the provided AuditVerifyJobTemplate
+func (t *JobTemplate) MergeAuditVerifyJobTemplate(v AuditVerifyJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"audit_verify"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsConsistencyCheckJobTemplate returns the union data inside the JobTemplate as a ConsistencyCheckJobTemplate
+func (t JobTemplate) AsConsistencyCheckJobTemplate() (ConsistencyCheckJobTemplate, error) {
+	var body ConsistencyCheckJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromConsistencyCheckJobTemplate overwrites any union data inside the JobTemplate as the provided ConsistencyCheckJobTemplate
+func (t *JobTemplate) FromConsistencyCheckJobTemplate(v ConsistencyCheckJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"consistency_check"}`))
+	t.union = b
+	return err
+}
+
+// MergeConsistencyCheckJobTemplate performs a merge with any union data inside the JobTemplate, using the provided ConsistencyCheckJobTemplate
+func (t *JobTemplate) MergeConsistencyCheckJobTemplate(v ConsistencyCheckJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"consistency_check"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsEnrichJobTemplate returns the union data inside the JobTemplate as a EnrichJobTemplate
+func (t JobTemplate) AsEnrichJobTemplate() (EnrichJobTemplate, error) {
+	var body EnrichJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromEnrichJobTemplate overwrites any union data inside the JobTemplate as the provided EnrichJobTemplate
+func (t *JobTemplate) FromEnrichJobTemplate(v EnrichJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"enrich"}`))
+	t.union = b
+	return err
+}
+
+// MergeEnrichJobTemplate performs a merge with any union data inside the JobTemplate, using the provided EnrichJobTemplate
+func (t *JobTemplate) MergeEnrichJobTemplate(v EnrichJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"enrich"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsExportJobTemplate returns the union data inside the JobTemplate as a ExportJobTemplate
+func (t JobTemplate) AsExportJobTemplate() (ExportJobTemplate, error) {
+	var body ExportJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromExportJobTemplate overwrites any union data inside the JobTemplate as the provided ExportJobTemplate
+func (t *JobTemplate) FromExportJobTemplate(v ExportJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"export"}`))
+	t.union = b
+	return err
+}
+
+// MergeExportJobTemplate performs a merge with any union data inside the JobTemplate, using the provided ExportJobTemplate
+func (t *JobTemplate) MergeExportJobTemplate(v ExportJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"export"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsImportJobTemplate returns the union data inside the JobTemplate as a ImportJobTemplate
+func (t JobTemplate) AsImportJobTemplate() (ImportJobTemplate, error) {
+	var body ImportJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromImportJobTemplate overwrites any union data inside the JobTemplate as the provided ImportJobTemplate
+func (t *JobTemplate) FromImportJobTemplate(v ImportJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"import"}`))
+	t.union = b
+	return err
+}
+
+// MergeImportJobTemplate performs a merge with any union data inside the JobTemplate, using the provided ImportJobTemplate
+func (t *JobTemplate) MergeImportJobTemplate(v ImportJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"import"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+// AsReindexJobTemplate returns the union data inside the JobTemplate as a ReindexJobTemplate
+func (t JobTemplate) AsReindexJobTemplate() (ReindexJobTemplate, error) {
+	var body ReindexJobTemplate
+	err := json.Unmarshal(t.union, &body)
+	return body, err
+}
+
+// FromReindexJobTemplate overwrites any union data inside the JobTemplate as the provided ReindexJobTemplate
+func (t *JobTemplate) FromReindexJobTemplate(v ReindexJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"reindex"}`))
+	t.union = b
+	return err
+}
+
+// MergeReindexJobTemplate performs a merge with any union data inside the JobTemplate, using the provided ReindexJobTemplate
+func (t *JobTemplate) MergeReindexJobTemplate(v ReindexJobTemplate) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	b, err = runtime.JSONMerge(b, []byte(`{"type":"reindex"}`))
+	if err != nil {
+		return err
+	}
+
+	merged, err := runtime.JSONMerge(t.union, b)
+	t.union = merged
+	return err
+}
+
+func (t JobTemplate) Discriminator() (string, error) {
+	var discriminator struct {
+		Discriminator string `json:"type"`
+	}
+	err := json.Unmarshal(t.union, &discriminator)
+	return discriminator.Discriminator, err
+}
+
+func (t JobTemplate) ValueByDiscriminator() (interface{}, error) {
+	discriminator, err := t.Discriminator()
+	if err != nil {
+		return nil, err
+	}
+	switch discriminator {
+	case "audit_verify":
+		return t.AsAuditVerifyJobTemplate()
+	case "consistency_check":
+		return t.AsConsistencyCheckJobTemplate()
+	case "enrich":
+		return t.AsEnrichJobTemplate()
+	case "export":
+		return t.AsExportJobTemplate()
+	case "import":
+		return t.AsImportJobTemplate()
+	case "reindex":
+		return t.AsReindexJobTemplate()
+	default:
+		return nil, errors.New("unknown discriminator value: " + discriminator)
+	}
+}
+
+func (t JobTemplate) MarshalJSON() ([]byte, error) {
+	b, err := t.union.MarshalJSON()
+	return b, err
+}
+
+func (t *JobTemplate) UnmarshalJSON(b []byte) error {
+	err := t.union.UnmarshalJSON(b)
+	return err
+}
+
 // ServerInterface represents all server handlers.
 type ServerInterface interface {
 	// GetKeys Get the public keys of access tokens
@@ -1471,6 +2556,9 @@ type ServerInterface interface {
 	// UpdateCollection Change a collection (owner)
 	// (PATCH /v1/collections/{id})
 	UpdateCollection(c *gin.Context, id ID, params UpdateCollectionParams)
+	// UploadFile Upload a file for a job of type import (editor, or platform admin)
+	// (POST /v1/collections/{id}/files)
+	UploadFile(c *gin.Context, id ID, params UploadFileParams)
 	// ExportNDJSON Export a collection's items as NDJSON (viewer)
 	// (GET /v1/collections/{id}/items.ndjson)
 	ExportNDJSON(c *gin.Context, id ID)
@@ -1528,6 +2616,9 @@ type ServerInterface interface {
 	// UpdateItem Change an item (editor)
 	// (PATCH /v1/items/{id})
 	UpdateItem(c *gin.Context, id ID, params UpdateItemParams)
+	// GetItemExtract Get the text of the page at an item's source (viewer)
+	// (GET /v1/items/{id}/extract)
+	GetItemExtract(c *gin.Context, id ID)
 	// RestoreItem Take an item out of the trash (editor)
 	// (POST /v1/items/{id}/restore)
 	RestoreItem(c *gin.Context, id ID, params RestoreItemParams)
@@ -1548,13 +2639,46 @@ type ServerInterface interface {
 	CreateJob(c *gin.Context, params CreateJobParams)
 	// GetJob Get a job (editor, or platform admin)
 	// (GET /v1/jobs/{id})
-	GetJob(c *gin.Context, id ID)
+	GetJob(c *gin.Context, id ID, params GetJobParams)
+	// CancelJob Cancel a job (editor, or platform admin)
+	// (POST /v1/jobs/{id}/cancel)
+	CancelJob(c *gin.Context, id ID)
+	// WatchJob Watch a job (editor, or platform admin)
+	// (GET /v1/jobs/{id}/events)
+	WatchJob(c *gin.Context, id ID, params WatchJobParams)
+	// GetJobFile Download the file that an export made (editor, or platform admin)
+	// (GET /v1/jobs/{id}/file)
+	GetJobFile(c *gin.Context, id ID, params GetJobFileParams)
+	// PauseJob Pause a job (editor, or platform admin)
+	// (POST /v1/jobs/{id}/pause)
+	PauseJob(c *gin.Context, id ID)
+	// ResumeJob Resume a paused job (editor, or platform admin)
+	// (POST /v1/jobs/{id}/resume)
+	ResumeJob(c *gin.Context, id ID)
+	// RetryJob Queue a job again (editor, or platform admin)
+	// (POST /v1/jobs/{id}/retry)
+	RetryJob(c *gin.Context, id ID, params RetryJobParams)
 	// GetMe Get the caller's account
 	// (GET /v1/me)
 	GetMe(c *gin.Context)
 	// ChangePassword Change the password
 	// (POST /v1/me/password)
 	ChangePassword(c *gin.Context)
+	// ListSchedules List schedules by name (editor, or platform admin)
+	// (GET /v1/schedules)
+	ListSchedules(c *gin.Context, params ListSchedulesParams)
+	// CreateSchedule Queue a job again and again (editor, or platform admin)
+	// (POST /v1/schedules)
+	CreateSchedule(c *gin.Context, params CreateScheduleParams)
+	// DeleteSchedule Delete a schedule (editor, or platform admin)
+	// (DELETE /v1/schedules/{id})
+	DeleteSchedule(c *gin.Context, id ID, params DeleteScheduleParams)
+	// GetSchedule Get a schedule (editor, or platform admin)
+	// (GET /v1/schedules/{id})
+	GetSchedule(c *gin.Context, id ID)
+	// UpdateSchedule Change a schedule, suspend it or let it go on (editor, or platform admin)
+	// (PATCH /v1/schedules/{id})
+	UpdateSchedule(c *gin.Context, id ID, params UpdateScheduleParams)
 	// Search Search the caller's items
 	// (GET /v1/search)
 	Search(c *gin.Context, params SearchParams)
@@ -1967,6 +3091,42 @@ func (siw *ServerInterfaceWrapper) UpdateCollection(c *gin.Context) {
 	}
 
 	siw.Handler.UpdateCollection(c, id, params)
+}
+
+// UploadFile operation middleware
+func (siw *ServerInterfaceWrapper) UploadFile(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UploadFileParams
+
+	// ------------- Optional query parameter "format" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "format", c.Request.URL.Query(), &params.Format, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter format: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UploadFile(c, id, params)
 }
 
 // ExportNDJSON operation middleware
@@ -2791,6 +3951,31 @@ func (siw *ServerInterfaceWrapper) UpdateItem(c *gin.Context) {
 	siw.Handler.UpdateItem(c, id, params)
 }
 
+// GetItemExtract operation middleware
+func (siw *ServerInterfaceWrapper) GetItemExtract(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetItemExtract(c, id)
+}
+
 // RestoreItem operation middleware
 func (siw *ServerInterfaceWrapper) RestoreItem(c *gin.Context) {
 
@@ -3031,6 +4216,46 @@ func (siw *ServerInterfaceWrapper) ListJobs(c *gin.Context) {
 		return
 	}
 
+	// ------------- Optional query parameter "type" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "type", c.Request.URL.Query(), &params.Type, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter type: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "state" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "state", c.Request.URL.Query(), &params.State, runtime.BindQueryParameterOptions{Type: "array", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter state: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "created_after" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_after", c.Request.URL.Query(), &params.CreatedAfter, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter created_after: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "created_before" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "created_before", c.Request.URL.Query(), &params.CreatedBefore, runtime.BindQueryParameterOptions{Type: "string", Format: "date-time"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter created_before: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "idempotency_key" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "idempotency_key", c.Request.URL.Query(), &params.IdempotencyKey, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter idempotency_key: %w", err), http.StatusBadRequest)
+		return
+	}
+
 	// ------------- Optional query parameter "limit" -------------
 
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
@@ -3112,6 +4337,30 @@ func (siw *ServerInterfaceWrapper) GetJob(c *gin.Context) {
 		return
 	}
 
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetJobParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-None-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-None-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
 	for _, middleware := range siw.HandlerMiddlewares {
 		middleware(c)
 		if c.IsAborted() {
@@ -3119,7 +4368,267 @@ func (siw *ServerInterfaceWrapper) GetJob(c *gin.Context) {
 		}
 	}
 
-	siw.Handler.GetJob(c, id)
+	siw.Handler.GetJob(c, id, params)
+}
+
+// CancelJob operation middleware
+func (siw *ServerInterfaceWrapper) CancelJob(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CancelJob(c, id)
+}
+
+// WatchJob operation middleware
+func (siw *ServerInterfaceWrapper) WatchJob(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params WatchJobParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID string
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Last-Event-ID, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Last-Event-ID: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.LastEventID = &LastEventID
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.WatchJob(c, id, params)
+}
+
+// GetJobFile operation middleware
+func (siw *ServerInterfaceWrapper) GetJobFile(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetJobFileParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-None-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-None-Match")]; found {
+		var IfNoneMatch IfNoneMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-None-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-None-Match", valueList[0], &IfNoneMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-None-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfNoneMatch = &IfNoneMatch
+
+	}
+
+	// ------------- Optional header parameter "Range" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Range")]; found {
+		var Range string
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Range, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Range", valueList[0], &Range, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Range: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.Range = &Range
+
+	}
+
+	// ------------- Optional header parameter "If-Range" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Range")]; found {
+		var IfRange string
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Range, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Range", valueList[0], &IfRange, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Range: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfRange = &IfRange
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetJobFile(c, id, params)
+}
+
+// PauseJob operation middleware
+func (siw *ServerInterfaceWrapper) PauseJob(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.PauseJob(c, id)
+}
+
+// ResumeJob operation middleware
+func (siw *ServerInterfaceWrapper) ResumeJob(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ResumeJob(c, id)
+}
+
+// RetryJob operation middleware
+func (siw *ServerInterfaceWrapper) RetryJob(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params RetryJobParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.RetryJob(c, id, params)
 }
 
 // GetMe operation middleware
@@ -3146,6 +4655,212 @@ func (siw *ServerInterfaceWrapper) ChangePassword(c *gin.Context) {
 	}
 
 	siw.Handler.ChangePassword(c)
+}
+
+// ListSchedules operation middleware
+func (siw *ServerInterfaceWrapper) ListSchedules(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params ListSchedulesParams
+
+	// ------------- Optional query parameter "collection_id" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "collection_id", c.Request.URL.Query(), &params.CollectionID, runtime.BindQueryParameterOptions{Type: "string", Format: "uuid"})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter collection_id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "limit" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "limit", c.Request.URL.Query(), &params.Limit, runtime.BindQueryParameterOptions{Type: "integer", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter limit: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// ------------- Optional query parameter "cursor" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", c.Request.URL.Query(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter cursor: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.ListSchedules(c, params)
+}
+
+// CreateSchedule operation middleware
+func (siw *ServerInterfaceWrapper) CreateSchedule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params CreateScheduleParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "Idempotency-Key" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Idempotency-Key")]; found {
+		var IdempotencyKey IdempotencyKey
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for Idempotency-Key, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Idempotency-Key", valueList[0], &IdempotencyKey, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter Idempotency-Key: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IdempotencyKey = &IdempotencyKey
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.CreateSchedule(c, params)
+}
+
+// DeleteSchedule operation middleware
+func (siw *ServerInterfaceWrapper) DeleteSchedule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params DeleteScheduleParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.DeleteSchedule(c, id, params)
+}
+
+// GetSchedule operation middleware
+func (siw *ServerInterfaceWrapper) GetSchedule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.GetSchedule(c, id)
+}
+
+// UpdateSchedule operation middleware
+func (siw *ServerInterfaceWrapper) UpdateSchedule(c *gin.Context) {
+
+	var err error
+	_ = err
+
+	// ------------- Path parameter "id" -------------
+	var id ID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", c.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: true})
+	if err != nil {
+		siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter id: %w", err), http.StatusBadRequest)
+		return
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params UpdateScheduleParams
+
+	headers := c.Request.Header
+
+	// ------------- Optional header parameter "If-Match" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("If-Match")]; found {
+		var IfMatch IfMatch
+		n := len(valueList)
+		if n != 1 {
+			siw.ErrorHandler(c, fmt.Errorf("Expected one value for If-Match, got %d", n), http.StatusBadRequest)
+			return
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "If-Match", valueList[0], &IfMatch, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			siw.ErrorHandler(c, fmt.Errorf("Invalid format for parameter If-Match: %w", err), http.StatusBadRequest)
+			return
+		}
+
+		params.IfMatch = &IfMatch
+
+	}
+
+	for _, middleware := range siw.HandlerMiddlewares {
+		middleware(c)
+		if c.IsAborted() {
+			return
+		}
+	}
+
+	siw.Handler.UpdateSchedule(c, id, params)
 }
 
 // Search operation middleware
@@ -3574,6 +5289,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.POST(options.BaseURL+"/v1/collections/:id/items.ndjson", wrapper.ImportNDJSON)
 	router.GET(options.BaseURL+"/v1/collections/:id/items.zip", wrapper.ExportMarkdown)
 	router.POST(options.BaseURL+"/v1/collections/:id/items.zip", wrapper.ImportMarkdown)
+	router.POST(options.BaseURL+"/v1/collections/:id/files", wrapper.UploadFile)
 	router.GET(options.BaseURL+"/v1/collections/:id/tags", wrapper.ListTags)
 	router.DELETE(options.BaseURL+"/v1/collections/:id/tags/:tag_id", wrapper.DeleteTag)
 	router.PATCH(options.BaseURL+"/v1/collections/:id/tags/:tag_id", wrapper.RenameTag)
@@ -3589,6 +5305,7 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/v1/items/:id", wrapper.GetItem)
 	router.PATCH(options.BaseURL+"/v1/items/:id", wrapper.UpdateItem)
 	router.POST(options.BaseURL+"/v1/items/:id/restore", wrapper.RestoreItem)
+	router.GET(options.BaseURL+"/v1/items/:id/extract", wrapper.GetItemExtract)
 	router.GET(options.BaseURL+"/v1/items/:id/revisions", wrapper.ListRevisions)
 	router.GET(options.BaseURL+"/v1/items/:id/revisions/:version", wrapper.GetRevision)
 	router.POST(options.BaseURL+"/v1/items/:id/revisions/:version/restore", wrapper.RestoreRevision)
@@ -3599,6 +5316,17 @@ func RegisterHandlersWithOptions(router gin.IRouter, si ServerInterface, options
 	router.GET(options.BaseURL+"/v1/jobs", wrapper.ListJobs)
 	router.POST(options.BaseURL+"/v1/jobs", wrapper.CreateJob)
 	router.GET(options.BaseURL+"/v1/jobs/:id", wrapper.GetJob)
+	router.POST(options.BaseURL+"/v1/jobs/:id/cancel", wrapper.CancelJob)
+	router.POST(options.BaseURL+"/v1/jobs/:id/pause", wrapper.PauseJob)
+	router.POST(options.BaseURL+"/v1/jobs/:id/resume", wrapper.ResumeJob)
+	router.POST(options.BaseURL+"/v1/jobs/:id/retry", wrapper.RetryJob)
+	router.GET(options.BaseURL+"/v1/jobs/:id/events", wrapper.WatchJob)
+	router.GET(options.BaseURL+"/v1/jobs/:id/file", wrapper.GetJobFile)
+	router.GET(options.BaseURL+"/v1/schedules", wrapper.ListSchedules)
+	router.POST(options.BaseURL+"/v1/schedules", wrapper.CreateSchedule)
+	router.DELETE(options.BaseURL+"/v1/schedules/:id", wrapper.DeleteSchedule)
+	router.GET(options.BaseURL+"/v1/schedules/:id", wrapper.GetSchedule)
+	router.PATCH(options.BaseURL+"/v1/schedules/:id", wrapper.UpdateSchedule)
 	router.GET(options.BaseURL+"/.well-known/jwks.json", wrapper.GetKeys)
 }
 
@@ -4131,6 +5859,47 @@ type UpdateCollectiondefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response UpdateCollectiondefaultApplicationProblemPlusJSONResponse) VisitUpdateCollectionResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadFileRequestObject struct {
+	ID     ID `json:"id"`
+	Params UploadFileParams
+	Body   io.Reader
+}
+
+type UploadFileResponseObject interface {
+	VisitUploadFileResponse(w http.ResponseWriter) error
+}
+
+type UploadFile201JSONResponse UploadedFile
+
+func (response UploadFile201JSONResponse) VisitUploadFileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UploadFiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UploadFiledefaultApplicationProblemPlusJSONResponse) VisitUploadFileResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5016,6 +6785,45 @@ func (response UpdateItemdefaultApplicationProblemPlusJSONResponse) VisitUpdateI
 	return err
 }
 
+type GetItemExtractRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetItemExtractResponseObject interface {
+	VisitGetItemExtractResponse(w http.ResponseWriter) error
+}
+
+type GetItemExtract200JSONResponse ItemExtractDetail
+
+func (response GetItemExtract200JSONResponse) VisitGetItemExtractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetItemExtractdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetItemExtractdefaultApplicationProblemPlusJSONResponse) VisitGetItemExtractResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
 type RestoreItemRequestObject struct {
 	ID     ID `json:"id"`
 	Params RestoreItemParams
@@ -5246,6 +7054,7 @@ type CreateJobResponseObject interface {
 }
 
 type CreateJob202ResponseHeaders struct {
+	ETag     *string
 	Location *string
 }
 
@@ -5261,6 +7070,9 @@ func (response CreateJob202JSONResponse) VisitCreateJobResponse(w http.ResponseW
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
 	if response.Headers.Location != nil {
 		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
 	}
@@ -5287,25 +7099,52 @@ func (response CreateJobdefaultApplicationProblemPlusJSONResponse) VisitCreateJo
 }
 
 type GetJobRequestObject struct {
-	ID ID `json:"id"`
+	ID     ID `json:"id"`
+	Params GetJobParams
 }
 
 type GetJobResponseObject interface {
 	VisitGetJobResponse(w http.ResponseWriter) error
 }
 
-type GetJob200JSONResponse Job
+type GetJob200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetJob200JSONResponse struct {
+	Body    Job
+	Headers GetJob200ResponseHeaders
+}
 
 func (response GetJob200JSONResponse) VisitGetJobResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
-	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
 	w.WriteHeader(200)
 	_, err := buf.WriteTo(w)
 	return err
+}
+
+type GetJob304ResponseHeaders struct {
+	ETag *string
+}
+
+type GetJob304Response struct {
+	Headers GetJob304ResponseHeaders
+}
+
+func (response GetJob304Response) VisitGetJobResponse(w http.ResponseWriter) error {
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(304)
+	return nil
 }
 
 type GetJobdefaultApplicationProblemPlusJSONResponse struct {
@@ -5314,6 +7153,526 @@ type GetJobdefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response GetJobdefaultApplicationProblemPlusJSONResponse) VisitGetJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelJobRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type CancelJobResponseObject interface {
+	VisitCancelJobResponse(w http.ResponseWriter) error
+}
+
+type CancelJob200ResponseHeaders struct {
+	ETag *string
+}
+
+type CancelJob200JSONResponse struct {
+	Body    Job
+	Headers CancelJob200ResponseHeaders
+}
+
+func (response CancelJob200JSONResponse) VisitCancelJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelJob202ResponseHeaders struct {
+	ETag *string
+}
+
+type CancelJob202JSONResponse struct {
+	Body    Job
+	Headers CancelJob202ResponseHeaders
+}
+
+func (response CancelJob202JSONResponse) VisitCancelJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CancelJobdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CancelJobdefaultApplicationProblemPlusJSONResponse) VisitCancelJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type WatchJobRequestObject struct {
+	ID     ID `json:"id"`
+	Params WatchJobParams
+}
+
+type WatchJobResponseObject interface {
+	VisitWatchJobResponse(w http.ResponseWriter) error
+}
+
+type WatchJob200TextEventStreamResponse struct {
+	Body          io.Reader
+	ContentLength int64
+}
+
+func (response WatchJob200TextEventStreamResponse) VisitWatchJobResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "text/event-stream")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type WatchJob204Response struct {
+}
+
+func (response WatchJob204Response) VisitWatchJobResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type WatchJobdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response WatchJobdefaultApplicationProblemPlusJSONResponse) VisitWatchJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetJobFileRequestObject struct {
+	ID     ID `json:"id"`
+	Params GetJobFileParams
+}
+
+type GetJobFileResponseObject interface {
+	VisitGetJobFileResponse(w http.ResponseWriter) error
+}
+
+type GetJobFile200ResponseHeaders struct {
+	AcceptRanges       *string
+	ContentDisposition string
+	ETag               string
+}
+
+type GetJobFile200ApplicationXNdjsonResponse struct {
+	Body          io.Reader
+	Headers       GetJobFile200ResponseHeaders
+	ContentLength int64
+}
+
+func (response GetJobFile200ApplicationXNdjsonResponse) VisitGetJobFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	if response.Headers.AcceptRanges != nil {
+		w.Header().Set("Accept-Ranges", fmt.Sprint(*response.Headers.AcceptRanges))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type GetJobFile200ApplicationZipResponse struct {
+	Body          io.Reader
+	Headers       GetJobFile200ResponseHeaders
+	ContentLength int64
+}
+
+func (response GetJobFile200ApplicationZipResponse) VisitGetJobFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/zip")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	if response.Headers.AcceptRanges != nil {
+		w.Header().Set("Accept-Ranges", fmt.Sprint(*response.Headers.AcceptRanges))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(200)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetJobFile206ResponseHeaders struct {
+	ContentDisposition string
+	ContentRange       string
+	ETag               string
+}
+
+type GetJobFile206ApplicationXNdjsonResponse struct {
+	Body          io.Reader
+	Headers       GetJobFile206ResponseHeaders
+	ContentLength int64
+}
+
+func (response GetJobFile206ApplicationXNdjsonResponse) VisitGetJobFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.Header().Set("Content-Range", fmt.Sprint(response.Headers.ContentRange))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(206)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	flusher, ok := w.(http.Flusher)
+	if !ok {
+		// If w doesn't support flushing, fall back to io.Copy.
+		_, err := io.Copy(w, response.Body)
+		return err
+	}
+	// text/event-stream messages are typically small; use a
+	// modest buffer and flush after each chunk so clients see
+	// events immediately instead of waiting on OS buffering.
+	buf := make([]byte, 4096)
+	for {
+		n, err := response.Body.Read(buf)
+		if n > 0 {
+			if _, writeErr := w.Write(buf[:n]); writeErr != nil {
+				return writeErr
+			}
+			flusher.Flush()
+		}
+		if err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+	}
+}
+
+type GetJobFile206ApplicationZipResponse struct {
+	Body          io.Reader
+	Headers       GetJobFile206ResponseHeaders
+	ContentLength int64
+}
+
+func (response GetJobFile206ApplicationZipResponse) VisitGetJobFileResponse(w http.ResponseWriter) error {
+
+	w.Header().Set("Content-Type", "application/zip")
+	if response.ContentLength != 0 {
+		w.Header().Set("Content-Length", fmt.Sprint(response.ContentLength))
+	}
+	w.Header().Set("Content-Disposition", fmt.Sprint(response.Headers.ContentDisposition))
+	w.Header().Set("Content-Range", fmt.Sprint(response.Headers.ContentRange))
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(206)
+
+	if closer, ok := response.Body.(io.ReadCloser); ok {
+		defer closer.Close()
+	}
+	_, err := io.Copy(w, response.Body)
+	return err
+}
+
+type GetJobFile304ResponseHeaders struct {
+	ETag string
+}
+
+type GetJobFile304Response struct {
+	Headers GetJobFile304ResponseHeaders
+}
+
+func (response GetJobFile304Response) VisitGetJobFileResponse(w http.ResponseWriter) error {
+	w.Header().Set("ETag", fmt.Sprint(response.Headers.ETag))
+	w.WriteHeader(304)
+	return nil
+}
+
+type GetJobFiledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetJobFiledefaultApplicationProblemPlusJSONResponse) VisitGetJobFileResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PauseJobRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type PauseJobResponseObject interface {
+	VisitPauseJobResponse(w http.ResponseWriter) error
+}
+
+type PauseJob200ResponseHeaders struct {
+	ETag *string
+}
+
+type PauseJob200JSONResponse struct {
+	Body    Job
+	Headers PauseJob200ResponseHeaders
+}
+
+func (response PauseJob200JSONResponse) VisitPauseJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PauseJob202ResponseHeaders struct {
+	ETag *string
+}
+
+type PauseJob202JSONResponse struct {
+	Body    Job
+	Headers PauseJob202ResponseHeaders
+}
+
+func (response PauseJob202JSONResponse) VisitPauseJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type PauseJobdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response PauseJobdefaultApplicationProblemPlusJSONResponse) VisitPauseJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeJobRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type ResumeJobResponseObject interface {
+	VisitResumeJobResponse(w http.ResponseWriter) error
+}
+
+type ResumeJob200ResponseHeaders struct {
+	ETag *string
+}
+
+type ResumeJob200JSONResponse struct {
+	Body    Job
+	Headers ResumeJob200ResponseHeaders
+}
+
+func (response ResumeJob200JSONResponse) VisitResumeJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ResumeJobdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ResumeJobdefaultApplicationProblemPlusJSONResponse) VisitResumeJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RetryJobRequestObject struct {
+	ID     ID `json:"id"`
+	Params RetryJobParams
+}
+
+type RetryJobResponseObject interface {
+	VisitRetryJobResponse(w http.ResponseWriter) error
+}
+
+type RetryJob202ResponseHeaders struct {
+	ETag *string
+}
+
+type RetryJob202JSONResponse struct {
+	Body    Job
+	Headers RetryJob202ResponseHeaders
+}
+
+func (response RetryJob202JSONResponse) VisitRetryJobResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(202)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type RetryJobdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response RetryJobdefaultApplicationProblemPlusJSONResponse) VisitRetryJobResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5404,6 +7763,234 @@ type ChangePassworddefaultApplicationProblemPlusJSONResponse struct {
 }
 
 func (response ChangePassworddefaultApplicationProblemPlusJSONResponse) VisitChangePasswordResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSchedulesRequestObject struct {
+	Params ListSchedulesParams
+}
+
+type ListSchedulesResponseObject interface {
+	VisitListSchedulesResponse(w http.ResponseWriter) error
+}
+
+type ListSchedules200JSONResponse ScheduleList
+
+func (response ListSchedules200JSONResponse) VisitListSchedulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type ListSchedulesdefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response ListSchedulesdefaultApplicationProblemPlusJSONResponse) VisitListSchedulesResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateScheduleRequestObject struct {
+	Params CreateScheduleParams
+	Body   *CreateScheduleJSONRequestBody
+}
+
+type CreateScheduleResponseObject interface {
+	VisitCreateScheduleResponse(w http.ResponseWriter) error
+}
+
+type CreateSchedule201ResponseHeaders struct {
+	ETag     *string
+	Location *string
+}
+
+type CreateSchedule201JSONResponse struct {
+	Body    Schedule
+	Headers CreateSchedule201ResponseHeaders
+}
+
+func (response CreateSchedule201JSONResponse) VisitCreateScheduleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	if response.Headers.Location != nil {
+		w.Header().Set("Location", fmt.Sprint(*response.Headers.Location))
+	}
+	w.WriteHeader(201)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type CreateScheduledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response CreateScheduledefaultApplicationProblemPlusJSONResponse) VisitCreateScheduleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type DeleteScheduleRequestObject struct {
+	ID     ID `json:"id"`
+	Params DeleteScheduleParams
+}
+
+type DeleteScheduleResponseObject interface {
+	VisitDeleteScheduleResponse(w http.ResponseWriter) error
+}
+
+type DeleteSchedule204Response struct {
+}
+
+func (response DeleteSchedule204Response) VisitDeleteScheduleResponse(w http.ResponseWriter) error {
+	w.WriteHeader(204)
+	return nil
+}
+
+type DeleteScheduledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response DeleteScheduledefaultApplicationProblemPlusJSONResponse) VisitDeleteScheduleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetScheduleRequestObject struct {
+	ID ID `json:"id"`
+}
+
+type GetScheduleResponseObject interface {
+	VisitGetScheduleResponse(w http.ResponseWriter) error
+}
+
+type GetSchedule200ResponseHeaders struct {
+	ETag *string
+}
+
+type GetSchedule200JSONResponse struct {
+	Body    Schedule
+	Headers GetSchedule200ResponseHeaders
+}
+
+func (response GetSchedule200JSONResponse) VisitGetScheduleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type GetScheduledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response GetScheduledefaultApplicationProblemPlusJSONResponse) VisitGetScheduleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(response.StatusCode)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateScheduleRequestObject struct {
+	ID                                ID `json:"id"`
+	Params                            UpdateScheduleParams
+	JSONBody                          *UpdateScheduleJSONRequestBody
+	ApplicationMergePatchPlusJSONBody *UpdateScheduleApplicationMergePatchPlusJSONRequestBody
+}
+
+type UpdateScheduleResponseObject interface {
+	VisitUpdateScheduleResponse(w http.ResponseWriter) error
+}
+
+type UpdateSchedule200ResponseHeaders struct {
+	ETag *string
+}
+
+type UpdateSchedule200JSONResponse struct {
+	Body    Schedule
+	Headers UpdateSchedule200ResponseHeaders
+}
+
+func (response UpdateSchedule200JSONResponse) VisitUpdateScheduleResponse(w http.ResponseWriter) error {
+
+	var buf bytes.Buffer
+	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	if response.Headers.ETag != nil {
+		w.Header().Set("ETag", fmt.Sprint(*response.Headers.ETag))
+	}
+	w.WriteHeader(200)
+	_, err := buf.WriteTo(w)
+	return err
+}
+
+type UpdateScheduledefaultApplicationProblemPlusJSONResponse struct {
+	Body       Problem
+	StatusCode int
+}
+
+func (response UpdateScheduledefaultApplicationProblemPlusJSONResponse) VisitUpdateScheduleResponse(w http.ResponseWriter) error {
 
 	var buf bytes.Buffer
 	if err := json.NewEncoder(&buf).Encode(response.Body); err != nil {
@@ -5869,6 +8456,9 @@ type StrictServerInterface interface {
 	// UpdateCollection Change a collection (owner)
 	// (PATCH /v1/collections/{id})
 	UpdateCollection(ctx context.Context, request UpdateCollectionRequestObject) (UpdateCollectionResponseObject, error)
+	// UploadFile Upload a file for a job of type import (editor, or platform admin)
+	// (POST /v1/collections/{id}/files)
+	UploadFile(ctx context.Context, request UploadFileRequestObject) (UploadFileResponseObject, error)
 	// ExportNDJSON Export a collection's items as NDJSON (viewer)
 	// (GET /v1/collections/{id}/items.ndjson)
 	ExportNDJSON(ctx context.Context, request ExportNDJSONRequestObject) (ExportNDJSONResponseObject, error)
@@ -5926,6 +8516,9 @@ type StrictServerInterface interface {
 	// UpdateItem Change an item (editor)
 	// (PATCH /v1/items/{id})
 	UpdateItem(ctx context.Context, request UpdateItemRequestObject) (UpdateItemResponseObject, error)
+	// GetItemExtract Get the text of the page at an item's source (viewer)
+	// (GET /v1/items/{id}/extract)
+	GetItemExtract(ctx context.Context, request GetItemExtractRequestObject) (GetItemExtractResponseObject, error)
 	// RestoreItem Take an item out of the trash (editor)
 	// (POST /v1/items/{id}/restore)
 	RestoreItem(ctx context.Context, request RestoreItemRequestObject) (RestoreItemResponseObject, error)
@@ -5947,12 +8540,45 @@ type StrictServerInterface interface {
 	// GetJob Get a job (editor, or platform admin)
 	// (GET /v1/jobs/{id})
 	GetJob(ctx context.Context, request GetJobRequestObject) (GetJobResponseObject, error)
+	// CancelJob Cancel a job (editor, or platform admin)
+	// (POST /v1/jobs/{id}/cancel)
+	CancelJob(ctx context.Context, request CancelJobRequestObject) (CancelJobResponseObject, error)
+	// WatchJob Watch a job (editor, or platform admin)
+	// (GET /v1/jobs/{id}/events)
+	WatchJob(ctx context.Context, request WatchJobRequestObject) (WatchJobResponseObject, error)
+	// GetJobFile Download the file that an export made (editor, or platform admin)
+	// (GET /v1/jobs/{id}/file)
+	GetJobFile(ctx context.Context, request GetJobFileRequestObject) (GetJobFileResponseObject, error)
+	// PauseJob Pause a job (editor, or platform admin)
+	// (POST /v1/jobs/{id}/pause)
+	PauseJob(ctx context.Context, request PauseJobRequestObject) (PauseJobResponseObject, error)
+	// ResumeJob Resume a paused job (editor, or platform admin)
+	// (POST /v1/jobs/{id}/resume)
+	ResumeJob(ctx context.Context, request ResumeJobRequestObject) (ResumeJobResponseObject, error)
+	// RetryJob Queue a job again (editor, or platform admin)
+	// (POST /v1/jobs/{id}/retry)
+	RetryJob(ctx context.Context, request RetryJobRequestObject) (RetryJobResponseObject, error)
 	// GetMe Get the caller's account
 	// (GET /v1/me)
 	GetMe(ctx context.Context, request GetMeRequestObject) (GetMeResponseObject, error)
 	// ChangePassword Change the password
 	// (POST /v1/me/password)
 	ChangePassword(ctx context.Context, request ChangePasswordRequestObject) (ChangePasswordResponseObject, error)
+	// ListSchedules List schedules by name (editor, or platform admin)
+	// (GET /v1/schedules)
+	ListSchedules(ctx context.Context, request ListSchedulesRequestObject) (ListSchedulesResponseObject, error)
+	// CreateSchedule Queue a job again and again (editor, or platform admin)
+	// (POST /v1/schedules)
+	CreateSchedule(ctx context.Context, request CreateScheduleRequestObject) (CreateScheduleResponseObject, error)
+	// DeleteSchedule Delete a schedule (editor, or platform admin)
+	// (DELETE /v1/schedules/{id})
+	DeleteSchedule(ctx context.Context, request DeleteScheduleRequestObject) (DeleteScheduleResponseObject, error)
+	// GetSchedule Get a schedule (editor, or platform admin)
+	// (GET /v1/schedules/{id})
+	GetSchedule(ctx context.Context, request GetScheduleRequestObject) (GetScheduleResponseObject, error)
+	// UpdateSchedule Change a schedule, suspend it or let it go on (editor, or platform admin)
+	// (PATCH /v1/schedules/{id})
+	UpdateSchedule(ctx context.Context, request UpdateScheduleRequestObject) (UpdateScheduleResponseObject, error)
 	// Search Search the caller's items
 	// (GET /v1/search)
 	Search(ctx context.Context, request SearchRequestObject) (SearchResponseObject, error)
@@ -6449,6 +9075,35 @@ func (sh *strictHandler) UpdateCollection(ctx *gin.Context, id ID, params Update
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(UpdateCollectionResponseObject); ok {
 		if err := validResponse.VisitUpdateCollectionResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UploadFile operation middleware
+func (sh *strictHandler) UploadFile(ctx *gin.Context, id ID, params UploadFileParams) {
+	var request UploadFileRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	request.Body = ctx.Request.Body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UploadFile(ctx, request.(UploadFileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UploadFile")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UploadFileResponseObject); ok {
+		if err := validResponse.VisitUploadFileResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -7183,6 +9838,32 @@ func (sh *strictHandler) UpdateItem(ctx *gin.Context, id ID, params UpdateItemPa
 	}
 }
 
+// GetItemExtract operation middleware
+func (sh *strictHandler) GetItemExtract(ctx *gin.Context, id ID) {
+	var request GetItemExtractRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetItemExtract(ctx, request.(GetItemExtractRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetItemExtract")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetItemExtractResponseObject); ok {
+		if err := validResponse.VisitGetItemExtractResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
 // RestoreItem operation middleware
 func (sh *strictHandler) RestoreItem(ctx *gin.Context, id ID, params RestoreItemParams) {
 	var request RestoreItemRequestObject
@@ -7363,10 +10044,11 @@ func (sh *strictHandler) CreateJob(ctx *gin.Context, params CreateJobParams) {
 }
 
 // GetJob operation middleware
-func (sh *strictHandler) GetJob(ctx *gin.Context, id ID) {
+func (sh *strictHandler) GetJob(ctx *gin.Context, id ID, params GetJobParams) {
 	var request GetJobRequestObject
 
 	request.ID = id
+	request.Params = params
 
 	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
 		return sh.ssi.GetJob(ctx, request.(GetJobRequestObject))
@@ -7381,6 +10063,165 @@ func (sh *strictHandler) GetJob(ctx *gin.Context, id ID) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(GetJobResponseObject); ok {
 		if err := validResponse.VisitGetJobResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CancelJob operation middleware
+func (sh *strictHandler) CancelJob(ctx *gin.Context, id ID) {
+	var request CancelJobRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CancelJob(ctx, request.(CancelJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CancelJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CancelJobResponseObject); ok {
+		if err := validResponse.VisitCancelJobResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// WatchJob operation middleware
+func (sh *strictHandler) WatchJob(ctx *gin.Context, id ID, params WatchJobParams) {
+	var request WatchJobRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.WatchJob(ctx, request.(WatchJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "WatchJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(WatchJobResponseObject); ok {
+		if err := validResponse.VisitWatchJobResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetJobFile operation middleware
+func (sh *strictHandler) GetJobFile(ctx *gin.Context, id ID, params GetJobFileParams) {
+	var request GetJobFileRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetJobFile(ctx, request.(GetJobFileRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetJobFile")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetJobFileResponseObject); ok {
+		if err := validResponse.VisitGetJobFileResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// PauseJob operation middleware
+func (sh *strictHandler) PauseJob(ctx *gin.Context, id ID) {
+	var request PauseJobRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.PauseJob(ctx, request.(PauseJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "PauseJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(PauseJobResponseObject); ok {
+		if err := validResponse.VisitPauseJobResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ResumeJob operation middleware
+func (sh *strictHandler) ResumeJob(ctx *gin.Context, id ID) {
+	var request ResumeJobRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ResumeJob(ctx, request.(ResumeJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ResumeJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ResumeJobResponseObject); ok {
+		if err := validResponse.VisitResumeJobResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// RetryJob operation middleware
+func (sh *strictHandler) RetryJob(ctx *gin.Context, id ID, params RetryJobParams) {
+	var request RetryJobRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.RetryJob(ctx, request.(RetryJobRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "RetryJob")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(RetryJobResponseObject); ok {
+		if err := validResponse.VisitRetryJobResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {
@@ -7447,6 +10288,198 @@ func (sh *strictHandler) ChangePassword(ctx *gin.Context) {
 		sh.options.HandlerErrorFunc(ctx, err)
 	} else if validResponse, ok := response.(ChangePasswordResponseObject); ok {
 		if err := validResponse.VisitChangePasswordResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// ListSchedules operation middleware
+func (sh *strictHandler) ListSchedules(ctx *gin.Context, params ListSchedulesParams) {
+	var request ListSchedulesRequestObject
+
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.ListSchedules(ctx, request.(ListSchedulesRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "ListSchedules")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(ListSchedulesResponseObject); ok {
+		if err := validResponse.VisitListSchedulesResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// CreateSchedule operation middleware
+func (sh *strictHandler) CreateSchedule(ctx *gin.Context, params CreateScheduleParams) {
+	var request CreateScheduleRequestObject
+
+	request.Params = params
+
+	var body CreateScheduleJSONRequestBody
+	var err error
+	// A request validator built on kin-openapi's openapi3filter with
+	// KeepValidatedValue leaves the value it validated on the body. Bind
+	// that value, matching member names exactly, so the handler receives
+	// what was validated instead of a second, case-insensitive decode.
+	if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+		err = ctx.ShouldBindJSON(&body)
+	} else if binding.Validator != nil {
+		// ShouldBindJSON runs the struct validator after decoding; keep that.
+		err = binding.Validator.ValidateStruct(&body)
+	}
+	if err != nil {
+		sh.options.RequestErrorHandlerFunc(ctx, err)
+		return
+	}
+	request.Body = &body
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.CreateSchedule(ctx, request.(CreateScheduleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "CreateSchedule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(CreateScheduleResponseObject); ok {
+		if err := validResponse.VisitCreateScheduleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// DeleteSchedule operation middleware
+func (sh *strictHandler) DeleteSchedule(ctx *gin.Context, id ID, params DeleteScheduleParams) {
+	var request DeleteScheduleRequestObject
+
+	request.ID = id
+	request.Params = params
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.DeleteSchedule(ctx, request.(DeleteScheduleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "DeleteSchedule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(DeleteScheduleResponseObject); ok {
+		if err := validResponse.VisitDeleteScheduleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// GetSchedule operation middleware
+func (sh *strictHandler) GetSchedule(ctx *gin.Context, id ID) {
+	var request GetScheduleRequestObject
+
+	request.ID = id
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.GetSchedule(ctx, request.(GetScheduleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "GetSchedule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(GetScheduleResponseObject); ok {
+		if err := validResponse.VisitGetScheduleResponse(ctx.Writer); err != nil {
+			sh.options.ResponseErrorHandlerFunc(ctx, err)
+		}
+	} else if response != nil {
+		sh.options.ResponseErrorHandlerFunc(ctx, fmt.Errorf("unexpected response type: %T", response))
+	}
+}
+
+// UpdateSchedule operation middleware
+func (sh *strictHandler) UpdateSchedule(ctx *gin.Context, id ID, params UpdateScheduleParams) {
+	var request UpdateScheduleRequestObject
+
+	request.ID = id
+	request.Params = params
+	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/json") {
+
+		var body UpdateScheduleJSONRequestBody
+		var err error
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = ctx.ShouldBindJSON(&body)
+		} else if binding.Validator != nil {
+			// ShouldBindJSON runs the struct validator after decoding; keep that.
+			err = binding.Validator.ValidateStruct(&body)
+		}
+		if err != nil {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+		request.JSONBody = &body
+
+	}
+	if strings.HasPrefix(ctx.GetHeader("Content-Type"), "application/merge-patch+json") {
+
+		var body UpdateScheduleApplicationMergePatchPlusJSONRequestBody
+		var err error
+		// A request validator built on kin-openapi's openapi3filter with
+		// KeepValidatedValue leaves the value it validated on the body. Bind
+		// that value, matching member names exactly, so the handler receives
+		// what was validated instead of a second, case-insensitive decode.
+		if vb, ok := ctx.Request.Body.(interface{ ValidatedValue() any }); !ok || runtime.BindJSONValue(vb.ValidatedValue(), &body) != nil {
+			err = ctx.ShouldBindJSON(&body)
+		} else if binding.Validator != nil {
+			// ShouldBindJSON runs the struct validator after decoding; keep that.
+			err = binding.Validator.ValidateStruct(&body)
+		}
+		if err != nil {
+			sh.options.RequestErrorHandlerFunc(ctx, err)
+			return
+		}
+		request.ApplicationMergePatchPlusJSONBody = &body
+
+	}
+
+	handler := func(ctx *gin.Context, request interface{}) (interface{}, error) {
+		return sh.ssi.UpdateSchedule(ctx, request.(UpdateScheduleRequestObject))
+	}
+	for _, middleware := range sh.middlewares {
+		handler = middleware(handler, "UpdateSchedule")
+	}
+
+	response, err := handler(ctx, request)
+
+	if err != nil {
+		sh.options.HandlerErrorFunc(ctx, err)
+	} else if validResponse, ok := response.(UpdateScheduleResponseObject); ok {
+		if err := validResponse.VisitUpdateScheduleResponse(ctx.Writer); err != nil {
 			sh.options.ResponseErrorHandlerFunc(ctx, err)
 		}
 	} else if response != nil {

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/atlas-platform/atlas/internal/pause"
 )
 
 // Limits of a request. Kafka takes batches of 1 MiB after compression by default; what it refuses is cut in halves.
@@ -105,12 +107,8 @@ func (p *Producer) Send(ctx context.Context, records []*sarama.Record) Outcome {
 
 // recover waits and learns who leads the partitions now.
 func (p *Producer) recover(ctx context.Context, wait time.Duration) error {
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
+	if err := pause.For(ctx, wait); err != nil {
+		return err
 	}
 	_ = p.client.RefreshMetadata(p.topic) // if it fails, so does the next round
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/atlas-platform/atlas/internal/objects"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
 )
 
@@ -38,6 +39,8 @@ const (
 // Config sets the janitor's pace; zero values mean the defaults.
 type Config struct {
 	Retention time.Duration // how long deleted items and collections are kept; default 720 h
+	Jobs      time.Duration // how long finished jobs are kept; default 720 h
+	Files     time.Duration // how long exports and uploads are kept; default 168 h
 	Interval  time.Duration // how often a round is made, more or less; default 10 min
 	BatchSize int32         // rows removed at a time; default 500
 }
@@ -45,6 +48,12 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Retention == 0 {
 		c.Retention = 720 * time.Hour
+	}
+	if c.Jobs == 0 {
+		c.Jobs = 720 * time.Hour
+	}
+	if c.Files == 0 {
+		c.Files = 168 * time.Hour
 	}
 	if c.Interval == 0 {
 		c.Interval = 10 * time.Minute
@@ -57,8 +66,10 @@ func (c Config) withDefaults() Config {
 
 // Deps are what the janitor uses. Registerer may be nil.
 type Deps struct {
-	Logger     *slog.Logger
-	Pool       *pgxpool.Pool
+	Logger *slog.Logger
+	Pool   *pgxpool.Pool
+	// Objects is nil where there is no object store.
+	Objects    objects.Store
 	Registerer prometheus.Registerer
 }
 
@@ -72,7 +83,7 @@ type Janitor struct {
 // New makes a janitor; Run starts it.
 func New(cfg Config, deps Deps) *Janitor {
 	j := &Janitor{cfg: cfg.withDefaults(), deps: deps, removed: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "atlas_janitor_rows_removed_total", Help: "Rows that were removed for good because they had been kept long enough.",
+		Name: "atlas_janitor_rows_removed_total", Help: "Rows, and files of the object store, that were removed for good because they had been kept long enough.",
 	}, []string{"kind"})}
 	if deps.Registerer != nil {
 		deps.Registerer.MustRegister(j.removed)
@@ -117,7 +128,7 @@ func (j *Janitor) Round(ctx context.Context) (map[string]int64, error) {
 	defer j.unlock(ctx, conn)
 
 	started := time.Now()
-	r := &round{cfg: j.cfg, conn: conn, queries: q, now: started, removed: map[string]int64{}}
+	r := &round{cfg: j.cfg, conn: conn, queries: q, store: j.deps.Objects, now: started, removed: map[string]int64{}}
 	var errs []error
 	for _, s := range r.steps() {
 		if err := s.do(ctx); err != nil {

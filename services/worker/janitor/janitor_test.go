@@ -275,7 +275,7 @@ func TestOneJanitorAtATime(t *testing.T) {
 	require.Equal(t, 1, b.count("SELECT count(*) FROM items"))
 	require.NoError(t, other.Conn().Close(t.Context()))
 	other.Release()
-	require.Eventually(t, func() bool { return b.round(time.Nanosecond) != nil }, 30*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool { return b.round(time.Nanosecond) != nil }, time.Minute, 5*time.Millisecond)
 	require.Zero(t, b.count("SELECT count(*) FROM items"))
 
 	var janitors sync.WaitGroup
@@ -299,7 +299,7 @@ func TestRoundsFollowEachOther(t *testing.T) {
 		item := b.Item(t, collection, "old", "")
 		b.Delete(t, item)
 		b.seen(item)
-		require.Eventually(t, func() bool { return b.count("SELECT count(*) FROM items") == 0 }, 30*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return b.count("SELECT count(*) FROM items") == 0 }, time.Minute, 5*time.Millisecond)
 	}
 	stop()
 	problems, err := testutil.GatherAndLint(registry)
@@ -308,4 +308,20 @@ func TestRoundsFollowEachOther(t *testing.T) {
 	n, err := testutil.GatherAndCount(registry, "atlas_janitor_rows_removed_total")
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
+}
+
+func TestFinishedJobsGoAfterTheirTime(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	job := func(state, finished string) {
+		b.Exec(t, "INSERT INTO jobs (id, type, state, finished_at) VALUES ($1, 'test', $2, now() - nullif($3, '')::interval)", uuid.New(), state, finished)
+	}
+	for range 3 {
+		job("SUCCEEDED", "31 days")
+		job("FAILED", "31 days")
+		job("CANCELLED", "29 days")
+		job("QUEUED", "")
+	}
+	require.EqualValues(t, 6, b.round(time.Hour)["jobs"])
+	require.Equal(t, 6, b.count("SELECT count(*) FROM jobs"))
 }

@@ -2,7 +2,6 @@ package janitor
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -11,9 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/atlas-platform/atlas/internal/event"
+	"github.com/atlas-platform/atlas/internal/jobs"
+	"github.com/atlas-platform/atlas/internal/objects"
 	"github.com/atlas-platform/atlas/internal/postgres"
 	"github.com/atlas-platform/atlas/internal/postgres/db"
+	"github.com/atlas-platform/atlas/internal/tasks"
+	"github.com/atlas-platform/atlas/internal/transfer"
 )
 
 // batchesAtOnce is for how many batches items are looked for at once.
@@ -24,6 +26,7 @@ type round struct {
 	cfg     Config
 	conn    *pgxpool.Conn
 	queries *db.Queries
+	store   objects.Store
 	now     time.Time
 	removed map[string]int64
 }
@@ -40,6 +43,9 @@ func (r *round) steps() []step {
 		{"purge again", r.purgeAgain},
 		{"items", r.items},
 		{"collections", r.collections},
+		{"finished jobs", r.each("jobs", func(ctx context.Context) (int64, error) {
+			return r.queries.EraseFinishedJobs(ctx, r.ago(r.cfg.Jobs), size)
+		})},
 		{"item moves", r.each("item_moves", func(ctx context.Context) (int64, error) {
 			return r.queries.EraseItemMoves(ctx, r.ago(moveLifetime), size)
 		})},
@@ -55,6 +61,9 @@ func (r *round) steps() []step {
 		{"API tokens", r.each("api_tokens", func(ctx context.Context) (int64, error) {
 			return r.queries.EraseAPITokens(ctx, r.ago(tokenLifetime), size)
 		})},
+		{"exports", r.files("exports", transfer.Exports)},
+		{"imports", r.files("imports", transfer.Imports)},
+		{"unfinished files", r.unfinishedFiles},
 	}
 }
 
@@ -158,28 +167,11 @@ func (r *round) purgeAgain(ctx context.Context) error {
 }
 
 func (r *round) queuePurge(ctx context.Context, collection db.StrandedCollectionsRow) error {
-	parameters, err := json.Marshal(map[string]uuid.UUID{"collection_id": collection.ID})
-	if err != nil {
-		return fmt.Errorf("encode the parameters: %w", err)
-	}
-	id, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("make an id: %w", err)
-	}
 	return postgres.InTx(ctx, r.conn, func(tx pgx.Tx) error {
-		q := r.queries.WithTx(tx)
-		job, err := q.CreateJob(ctx, db.CreateJobParams{
-			ID: id, Type: "purge", Parameters: parameters, CollectionID: &collection.ID, CreatedBy: collection.CreatedBy,
-			CreatedAt: time.Now().UTC().Truncate(time.Microsecond),
+		_, _, err := jobs.Enqueue(ctx, r.queries.WithTx(tx), jobs.NewJob{
+			Type: tasks.TypePurge, Parameters: map[string]uuid.UUID{"collection_id": collection.ID}, CollectionID: &collection.ID,
+			CreatedBy: collection.CreatedBy,
 		})
-		if err != nil {
-			return err
-		}
-		created, err := event.New(event.JobCreated, event.Entity{Type: event.EntityJob, ID: job.ID, CollectionID: job.CollectionID}, event.Origin{},
-			job.CreatedAt, event.JobData{JobID: job.ID, EntityVersion: job.Version, JobType: job.Type, State: job.State, Attempt: int(job.Attempt)})
-		if err != nil {
-			return err
-		}
-		return postgres.WriteEvent(ctx, q, created)
+		return err
 	})
 }

@@ -1,0 +1,82 @@
+package atlasstack
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/atlas-platform/atlas/controllers/apply"
+)
+
+var errLost = &apply.Waiting{Reason: "Unreachable", Message: "gone", Lost: true}
+
+// TestOneAsksAServerThatDoesNotAnswer: the others take its word, until it is worth while to ask again.
+func TestOneAsksAServerThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var g gates
+		asked := 0
+		lost := func() error { asked++; time.Sleep(8 * time.Second); return errLost }
+		go func() { _ = g.ask("kafka", "me", lost) }()
+		synctest.Wait()
+		require.ErrorAs(t, g.ask("kafka", "me", lost), &busy{}, "nothing is known yet")
+		require.NoError(t, g.ask("other", "me", func() error { return nil }))
+		time.Sleep(9 * time.Second)
+		require.Equal(t, errLost, g.ask("kafka", "me", lost))
+		require.Equal(t, 1, asked)
+		time.Sleep(lostRetry)
+		require.NoError(t, g.ask("kafka", "me", func() error { return nil }))
+		require.NoError(t, g.ask("kafka", "me", func() error { return nil }))
+	})
+}
+
+// TestAServerThatHangsLeavesWorkers: however many stacks with however many credentials ask it.
+func TestAServerThatHangsLeavesWorkers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var g gates
+		hang := func() error { time.Sleep(time.Hour); return errLost }
+		held := 0
+		for i := range 100 {
+			for range 3 {
+				done := make(chan error, 1)
+				go func() { done <- g.ask("dead", fmt.Sprint(i), hang) }()
+				synctest.Wait()
+				select {
+				case err := <-done:
+					require.ErrorAs(t, err, &busy{})
+				default:
+					held++
+				}
+			}
+		}
+		require.Equal(t, mostAsking, held)
+		for i := range 100 {
+			go func() { _ = g.ask(fmt.Sprint("dead", i), "me", hang) }()
+		}
+		synctest.Wait()
+		require.Equal(t, mostDoubted, g.doubted)
+		require.Less(t, g.doubted+mostAsking, workers)
+		time.Sleep(2 * time.Hour)
+		require.Zero(t, g.doubted)
+		require.Empty(t, g.asking)
+	})
+}
+
+// TestWrongCredentialsAreOnesOwn: somebody whom a server does not answer keeps nobody else from it.
+func TestWrongCredentialsAreOnesOwn(t *testing.T) {
+	t.Parallel()
+	var g gates
+	require.Equal(t, errLost, g.ask("kafka", "mallory", func() error { return errLost }))
+	require.NoError(t, g.ask("kafka", "ada", func() error { return nil }))
+	require.Equal(t, errLost, g.ask("kafka", "mallory", func() error { return errors.New("not asked") }))
+	refused := errors.New("refused")
+	require.Equal(t, refused, g.ask("kafka", "ada", func() error { return refused }))
+	require.NoError(t, g.ask("kafka", "ada", func() error { return nil }), "a refusal is an answer")
+	g.forget()
+	require.Empty(t, g.callers)
+}

@@ -1,0 +1,71 @@
+package kafka_test
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"testing"
+
+	"github.com/IBM/sarama"
+	"github.com/stretchr/testify/require"
+
+	"github.com/atlas-platform/atlas/internal/kafka"
+	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
+)
+
+// TestPoisonAsLargeAsATopicTakesHoldsUpNothing has a record that fits into its topic, and doesn't fit into the dead-letter topic with a letter's headers.
+func TestPoisonAsLargeAsATopicTakesHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	brokers := kafkatest.Real(t)
+	topic := kafkatest.NewTopic(t, brokers, 1)
+	const limit = 1_048_588 // of a batch, Kafka's default
+	cfg := kafka.NewProducerConfig("test")
+	cfg.Producer.MaxMessageBytes, cfg.Producer.Compression = 2*limit, sarama.CompressionNone
+	producer, err := sarama.NewSyncProducer(brokers, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, producer.Close()) })
+	send := func(value []byte) {
+		_, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: topic, Key: sarama.StringEncoder("key"), Value: sarama.ByteEncoder(value)})
+		require.NoError(t, err)
+	}
+	largest := noise(limit - 200)
+	send([]byte("bad"))
+	send(largest)
+	send([]byte("good"))
+
+	opts := options(t, brokers, topic)
+	r := newRecorder(nil)
+	kafkatest.Start(t, kafka.NewConsumer(opts, kafka.HandlerFunc(func(ctx context.Context, batch []*sarama.ConsumerMessage) (poison []kafka.Poison, err error) {
+		for _, m := range batch {
+			if string(m.Value) == "good" {
+				_, err = r.Handle(ctx, []*sarama.ConsumerMessage{m})
+				continue
+			}
+			poison = append(poison, kafka.Poison{Message: m, Reason: fmt.Sprintf("%200d bytes are no event", len(m.Value))})
+		}
+		return poison, err
+	})).Run)
+	require.Equal(t, []string{"good"}, r.wait(t, 1))
+	committed(t, opts, 3)
+
+	letters := kafkatest.Read(t, brokers, kafka.DeadLetterTopic(topic), 2)
+	require.Equal(t, "bad", string(letters[0].Value))
+	require.Empty(t, kafkatest.Header(letters[0], kafka.HeaderDLQLeft))
+	notice := letters[1]
+	require.Empty(t, notice.Value)
+	require.Equal(t, strconv.Itoa(len(largest)+len("key")), kafkatest.Header(notice, kafka.HeaderDLQLeft))
+	require.Equal(t, "1", kafkatest.Header(notice, kafka.HeaderDLQOffset))
+	require.Equal(t, topic, kafkatest.Header(notice, kafka.HeaderDLQTopic))
+	require.Contains(t, kafkatest.Header(notice, kafka.HeaderDLQReason), "bytes are no event")
+}
+
+// noise can't be compressed.
+func noise(n int) []byte {
+	out := make([]byte, n)
+	seed := uint64(1)
+	for i := range out {
+		seed = seed*6364136223846793005 + 1442695040888963407
+		out[i] = byte(seed >> 56)
+	}
+	return out
+}
