@@ -53,9 +53,7 @@ func (r *Reconciler) keepRole(ctx context.Context, p *pass, role workloads.Role)
 			return false, err
 		}
 	}
-	if _, made, err := r.madeFor(ctx, p, role); err == nil && !made {
-		p.memory.stale[role] = true
-	}
+	r.noteFoundStale(ctx, p, role)
 	return r.applyFound(ctx, p, role)
 }
 

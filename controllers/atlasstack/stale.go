@@ -24,15 +24,27 @@ const (
 	restartOwner          = "atlas-operator-restart" // as kubectl rollout restart, a manager of its own
 )
 
-// noteStale remembers that a role's pods may hold something else than its template was made for.
+// noteStale remembers that a role's pods may hold something else than its template was made for: with one of the contents that were found, or with one that is
+// invalid. One that is missing, or that could not be read, lets no pod start with it.
 func (p *pass) noteStale(role workloads.Role, made workloads.Inputs) {
 	if waiting, ok := apply.AsWaiting(p.failed[v1alpha1.ConditionReferencesResolved]); ok && waiting.Reason == v1alpha1.ReasonSecretInvalid {
 		p.memory.stale[role] = true
 	}
-	for input, value := range p.inputs { // one that is missing lets no pod start
+	for input, value := range p.inputs {
 		if !bytes.Equal(value, made[input]) {
 			p.memory.stale[role] = true
 		}
+	}
+}
+
+// noteFoundStale does so for a role of whose template a restarted operator knows only the hash of all contents, with which nothing compares while one is missing.
+func (r *Reconciler) noteFoundStale(ctx context.Context, p *pass, role workloads.Role) {
+	if p.failed[v1alpha1.ConditionReferencesResolved] != nil {
+		p.noteStale(role, p.inputs)
+		return
+	}
+	if _, made, err := r.madeFor(ctx, p, role); err == nil && !made {
+		p.memory.stale[role] = true
 	}
 }
 

@@ -6,11 +6,13 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/atlas-platform/atlas/api/v1alpha1"
+	"github.com/atlas-platform/atlas/internal/testenv"
 )
 
 // TestPodsThatMayHaveStartedWithAWrongSecretAreReplaced once it is put right, though their template needs no change; none are for a Secret that was missing.
@@ -55,6 +57,52 @@ func TestPodsThatMayHaveStartedWithAWrongSecretAreReplaced(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestRestartedOperatorReplacesPodsOnlyForAWrongSecret: none for a Secret that was missing, nor for a call that failed.
+func TestRestartedOperatorReplacesPodsOnlyForAWrongSecret(t *testing.T) {
+	t.Parallel()
+	testenv.Require(t, testenv.EnvtestAssets)
+	w, err := newWorld(t.Context(), theSuite)
+	require.NoError(t, err)
+	require.NoError(t, w.create())
+	require.NoError(t, w.settle())
+	before := w.deployments(t)
+	w.start(fault{})
+	require.NoError(t, w.turn())
+	calls := len(w.life.writes)
+	require.Greater(t, calls, 20)
+	for call := range calls {
+		w.start(fault{call: call + 1})
+		require.NoError(t, w.settle())
+		require.Equal(t, before, w.deployments(t), "call %d failed", call+1)
+	}
+
+	database := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "postgres"}}
+	hold := func(url string) {
+		if err := w.client.Delete(t.Context(), database.DeepCopy()); !apierrors.IsNotFound(err) {
+			require.NoError(t, err)
+		}
+		if url != "" {
+			secret := database.DeepCopy()
+			secret.StringData = map[string]string{"url": url}
+			require.NoError(t, w.client.Create(t.Context(), secret))
+		}
+	}
+	for _, c := range []struct {
+		url      string
+		replaced bool
+	}{{"", false}, {"postgres://atlas:a b@db/atlas", true}} {
+		hold(c.url)
+		w.start(fault{})
+		require.NoError(t, w.turn())
+		hold(databaseURL)
+		require.NoError(t, w.settle())
+		for _, d := range w.deployments(t) {
+			_, replaced := d.Template.Annotations["platform.atlas.dev/restartedAt"]
+			require.Equal(t, c.replaced, replaced, c.url)
+		}
 	}
 }
 
