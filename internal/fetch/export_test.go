@@ -18,3 +18,15 @@ func RobotsAllow(content, product string, u *url.URL) bool {
 
 // Absolute is absolute.
 func Absolute(address string) string { return absolute(address) }
+
+// RobotsBytes is how much text of robots.txt files a fetcher remembers.
+func RobotsBytes(f *Fetcher) (n int) {
+	f.hosts.mu.Lock()
+	defer f.hosts.mu.Unlock()
+	for _, one := range f.hosts.byID {
+		for _, r := range one.robots.rules {
+			n += len(r.pattern)
+		}
+	}
+	return n
+}

@@ -8,13 +8,17 @@ import (
 	"github.com/atlas-platform/atlas/internal/pause"
 )
 
-// maxHosts bounds how many hosts are remembered that nothing is asked of now.
-const maxHosts = 2000
+// maxHosts bounds how many hosts are remembered that nothing is asked of now, and maxIdle the bytes of their robots.txt files.
+const (
+	maxHosts = 2000
+	maxIdle  = 32 << 20
+)
 
 // hosts are the servers that were asked lately.
 type hosts struct {
 	mu   sync.Mutex
 	byID map[string]*host
+	idle int // bytes: the robots.txt files of hosts without users
 }
 
 // host is one server: a scheme, name and port.
@@ -28,7 +32,7 @@ type host struct {
 	robotsUntil time.Time
 	robotsErr   error
 
-	users int // of hosts' mu: those who have or wait for the turn
+	users int // of hosts' mu: those who have or wait for the turn; while there are none, all of the host is
 }
 
 // acquire waits for the turn to ask the host, and for the pause since it was asked before.
@@ -42,6 +46,9 @@ func (h *hosts) acquire(ctx context.Context, id string) (*host, error) {
 		h.forgetSome()
 		one = &host{turn: make(chan struct{}, 1)}
 		h.byID[id] = one
+	}
+	if one.users == 0 {
+		h.idle -= one.robots.size
 	}
 	one.users++
 	h.mu.Unlock()
@@ -69,8 +76,11 @@ func (h *hosts) release(one *host, rest time.Duration) {
 
 func (h *hosts) leave(one *host) {
 	h.mu.Lock()
-	one.users--
-	h.mu.Unlock()
+	defer h.mu.Unlock()
+	if one.users--; one.users == 0 {
+		h.idle += one.robots.size
+		h.forgetRobots()
+	}
 }
 
 // forgetSome makes room for another host. Those that rest are remembered longer: to forget one would be impolite.
@@ -80,17 +90,26 @@ func (h *hosts) forgetSome() {
 	}
 	now := time.Now()
 	for id, one := range h.byID {
-		select {
-		case one.turn <- struct{}{}:
-			resting := one.free.After(now)
-			<-one.turn
-			if one.users == 0 && (!resting || len(h.byID) >= 2*maxHosts) {
-				delete(h.byID, id)
-			}
-		default:
+		if one.users == 0 && (!one.free.After(now) || len(h.byID) >= 2*maxHosts) {
+			h.idle -= one.robots.size
+			delete(h.byID, id)
 		}
 		if len(h.byID) < maxHosts*9/10 {
 			return
 		}
+	}
+}
+
+// forgetRobots forgets the largest robots.txt files until the others fit. The hosts are remembered, with their rest; who asks one gets its file anew.
+func (h *hosts) forgetRobots() {
+	for h.idle > maxIdle {
+		var largest *host
+		for _, one := range h.byID {
+			if one.users == 0 && (largest == nil || one.robots.size > largest.robots.size) {
+				largest = one
+			}
+		}
+		h.idle -= largest.robots.size
+		largest.robots, largest.robotsUntil = rules{}, time.Time{}
 	}
 }

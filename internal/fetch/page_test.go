@@ -198,6 +198,41 @@ func TestRobotsAreObeyed(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// TestRememberedRobotsTxtAreBounded asks many hosts with as large a robots.txt as there can be, each byte of which takes three in memory.
+func TestRememberedRobotsTxtAreBounded(t *testing.T) {
+	t.Parallel()
+	const budget, names = 32 << 20, 30
+	for name, rest := range map[string]string{
+		"in one line":   "Disallow: /" + strings.Repeat("\xff", 499<<10),
+		"in many lines": strings.Repeat("Disallow: /"+strings.Repeat("\xff", 2000)+"\n", 253),
+		"of stars":      "Disallow: /x" + strings.Repeat("*", 499<<10) + "x",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			robots := []byte("User-agent: *\nDisallow: /private\n" + rest)
+			w := newWorld(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				rw.Header().Set("Content-Type", "text/plain")
+				if r.URL.Path == "/robots.txt" {
+					_, _ = rw.Write(robots)
+				}
+			}))
+			at := func(i int, path string) string {
+				name := "host" + strconv.Itoa(i) + ".test"
+				w.name(name, func(int) []string { return []string{"127.0.0.2"} })
+				return "http://" + name + ":" + w.port + path
+			}
+			for i := range names {
+				_, err := w.fetcher.Fetch(t.Context(), fetch.Request{URL: at(i, "/")})
+				require.NoError(t, err)
+				require.LessOrEqual(t, fetch.RobotsBytes(w.fetcher), budget)
+			}
+			for i := range 4 { // whether it was forgotten or not
+				require.Equal(t, fetch.CodeRobots, w.refused(t, at(10*i, "/private")).Code)
+			}
+		})
+	}
+}
+
 func TestRobotsTxt(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -244,6 +279,14 @@ func TestRobotsTxt(t *testing.T) {
 		{"User-agent: *\nDisallow: /a$$", "/a$", false},
 		{"User-agent: *\nDisallow: /a*", "/a*", false},
 		{"User-agent: *\nDisallow: /a*$", "/a?b=$*", false},
+		// Stars in a row are one, and a pattern counts as long as a URL can match it.
+		{"User-agent: *\nDisallow: **/a***b**$", "/x/a-b-", false},
+		{"User-agent: *\nDisallow: /a***b", "/a-c", true},
+		{"User-agent: *\nDisallow: /" + strings.Repeat("*", 50_000), "/a", false},
+		{"User-agent: *\nDisallow: /" + strings.Repeat("a", 2000), "/" + strings.Repeat("a", 2000), false},
+		{"User-agent: *\nDisallow: /" + strings.Repeat("\xff", 600), "/" + strings.Repeat("%ff", 600), false},
+		{"User-agent: *\nDisallow: /" + strings.Repeat("%2A", 2000) + "$", "/" + strings.Repeat("*", 2000), false},
+		{"User-agent: *\nDisallow: /" + strings.Repeat("%2A*", 2000) + "$", "/" + strings.Repeat("*", 2000), false},
 	} {
 		u, err := url.Parse("https://example.com" + test.path)
 		require.NoError(t, err)

@@ -8,12 +8,18 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/atlas-platform/atlas/internal/sourceurl"
 )
 
 const (
 	// maxRobots is how much of a robots.txt counts (RFC 9309, 2.5), and maxRules how many lines of it.
 	maxRobots = 500 << 10
 	maxRules  = 5000
+	// maxPath is how long a path can be that is compared with a pattern: that of a canonical URL, encoded.
+	maxPath = 3 * sourceurl.MaxLength
+	// ruleSize is what a rule takes beside its pattern, in bytes.
+	ruleSize = 24
 )
 
 // rules are what a robots.txt says to one crawler.
@@ -21,6 +27,7 @@ type rules struct {
 	rules []rule
 	// delay is the pause that it asks for; 0 when it doesn't.
 	delay time.Duration
+	size  int // in memory, in bytes
 }
 
 type rule struct {
@@ -106,7 +113,12 @@ func (r *rules) add(key, value string) {
 			r.delay = time.Duration(min(seconds, 3600) * float64(time.Second))
 		}
 	case value != "": // an empty one says nothing
-		r.rules = append(r.rules, rule{allow: key == "allow", pattern: normalPattern(value)})
+		pattern := normalPattern(value)
+		if len(pattern)-strings.Count(pattern, "*") > maxPath {
+			return // no URL matches it
+		}
+		r.rules = append(r.rules, rule{allow: key == "allow", pattern: strings.Clone(pattern)}) // without what building it has left over
+		r.size += len(pattern) + ruleSize
 	}
 }
 
@@ -155,14 +167,19 @@ func matches(pattern, path string) bool {
 	return strings.Contains(path, pieces[last])
 }
 
-// normalPattern is a rule's pattern in the form of normalPath, but for the stars, and the dollar at the end, which mean something there.
+// normalPattern is a rule's pattern in the form of normalPath, but for the stars, and the dollar at the end, which mean something there. Stars in a row
+// are one.
 func normalPattern(pattern string) string {
 	pattern, toEnd := strings.CutSuffix(pattern, "$")
 	pieces := strings.Split(pattern, "*")
+	last := len(pieces) - 1
+	kept := pieces[:0]
 	for i, piece := range pieces {
-		pieces[i] = normalPath(piece)
+		if piece != "" || i == 0 || i == last {
+			kept = append(kept, normalPath(piece))
+		}
 	}
-	pattern = strings.Join(pieces, "*")
+	pattern = strings.Join(kept, "*")
 	if toEnd {
 		pattern += "$"
 	}
