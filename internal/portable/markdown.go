@@ -17,7 +17,7 @@ import (
 const (
 	// MaxFiles is how many entries an archive may have.
 	MaxFiles = 1_000_000
-	// MaxUnpacked is how many bytes its Markdown files may have together.
+	// MaxUnpacked is how many bytes its Markdown files may have together, and those that are damaged.
 	MaxUnpacked = 2 << 30
 
 	maxSource = 300
@@ -112,8 +112,8 @@ func (r *MarkdownReader) Next() (Record, error) {
 		record.Skipped, record.Wrong = true, []FieldError{{Message: why + " and was left out"}}
 		return record, nil
 	}
-	content, err := file.Content(MaxContent + MaxFrontMatter)
-	r.at.Unpacked += int64(len(content))
+	content, effort, err := file.Content(MaxContent + MaxFrontMatter)
+	r.at.Unpacked += effort
 	switch {
 	case r.at.Unpacked > MaxUnpacked:
 		return Record{}, ErrUnpacked

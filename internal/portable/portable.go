@@ -65,7 +65,7 @@ type Position struct {
 	Offset int64 `json:"offset"`
 	// Records is how many lines, or entries of the archive, are before it.
 	Records int64 `json:"records"`
-	// Unpacked is how many bytes of the archive's files are.
+	// Unpacked is how many bytes of the archive's files are, damaged ones included.
 	Unpacked int64 `json:"unpacked,omitempty"`
 }
 

@@ -3,6 +3,8 @@ package portable_test
 import (
 	"archive/zip"
 	"bytes"
+	"compress/flate"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -334,4 +336,55 @@ updated_at: 2026-01-23T00:00:00Z
 ---
 # Note G
 `, string(text))
+}
+
+// TestAnArchiveThatAsksForMoreThanItHas has entries that share what they are made of and come to nothing: each takes as much time as a good one.
+func TestAnArchiveThatAsksForMoreThanItHas(t *testing.T) {
+	t.Parallel()
+	const entries, effort = 10, 1 << 20
+	var zeros bytes.Buffer
+	w, err := flate.NewWriter(&zeros, flate.BestCompression)
+	require.NoError(t, err)
+	_, err = w.Write(make([]byte, effort))
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	for name, c := range map[string]struct {
+		stream []byte
+		size   uint64
+	}{
+		"damaged":      {zeros.Bytes(), effort},
+		"empty blocks": {append(bytes.Repeat([]byte{0, 0, 0, 0xff, 0xff}, effort/5+1), 3, 0), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			archive := shared(t, c.stream, c.size, entries)
+			r, err := portable.ResumeMarkdown(bytes.NewReader(archive), int64(len(archive)), portable.Position{Unpacked: portable.MaxUnpacked - 5*effort})
+			require.NoError(t, err)
+			records, err := all(r)
+			require.ErrorIs(t, err, portable.ErrUnpacked)
+			require.Less(t, len(records), 6)
+		})
+	}
+}
+
+// shared makes an archive whose entries are all of one stream, with a wrong sum unless that is empty.
+func shared(t *testing.T, stream []byte, size uint64, entries int) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := zip.NewWriter(&out)
+	file, err := w.CreateRaw(&zip.FileHeader{
+		Name: "a.md", Method: zip.Deflate, CRC32: uint32(size), CompressedSize64: uint64(len(stream)), UncompressedSize64: size, //nolint:gosec // small
+	})
+	require.NoError(t, err)
+	_, err = file.Write(stream)
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	content, end := out.Bytes()[:out.Len()-22], bytes.Clone(out.Bytes()[out.Len()-22:])
+	entry := content[binary.LittleEndian.Uint32(end[16:]):]
+	content = append(bytes.Clone(content), bytes.Repeat(entry, entries-1)...)
+	for _, at := range []int{8, 10} {
+		binary.LittleEndian.PutUint16(end[at:], uint16(entries)) //nolint:gosec // small
+	}
+	binary.LittleEndian.PutUint32(end[12:], uint32(entries*len(entry))) //nolint:gosec // small
+	return append(content, end...)
 }

@@ -174,28 +174,30 @@ func (f *File) zip64(extra []byte) {
 	}
 }
 
-// Content returns the whole file if it has at most limit bytes, else ErrTooLarge, ErrUnsupported or ErrFormat. It never reads more than that,
-// whatever the directory says.
-func (f *File) Content(limit int64) ([]byte, error) {
+// Content returns the whole file if it has at most limit bytes, else ErrTooLarge, ErrUnsupported or ErrFormat. It never makes more than that,
+// whatever the directory says. The effort is how many bytes were inflated or read at most, whichever are more, also where that came to nothing: entries
+// may share what they are made of, so an archive may ask for much more than its own size.
+func (f *File) Content(limit int64) (content []byte, effort int64, err error) {
 	if f.size > uint64(limit) { //nolint:gosec // limits are positive
-		return nil, ErrTooLarge
+		return nil, 0, ErrTooLarge
 	}
 	if f.flags&flagEncrypted != 0 || (f.method != methodStore && f.method != methodDeflate) {
-		return nil, ErrUnsupported
+		return nil, 0, ErrUnsupported
 	}
 	data, err := f.data()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	content := make([]byte, f.size)
+	effort = int64(max(f.size, f.compressed)) //nolint:gosec // the limit and the archive's size bound them
+	content = make([]byte, f.size)
 	if _, err := io.ReadFull(data, content); err != nil {
-		return nil, ErrFormat
+		return nil, effort, ErrFormat
 	}
 	var more [1]byte
 	if _, err := io.ReadFull(data, more[:]); !errors.Is(err, io.EOF) || crc32.ChecksumIEEE(content) != f.crc {
-		return nil, ErrFormat
+		return nil, effort, ErrFormat
 	}
-	return content, nil
+	return content, effort, nil
 }
 
 // data finds the content behind the file's own header.

@@ -46,7 +46,7 @@ func contents(content []byte, limit int64) (files []file, err error) {
 		if err != nil {
 			return files, err
 		}
-		content, err := f.Content(limit)
+		content, _, err := f.Content(limit)
 		if err != nil {
 			return files, err
 		}
