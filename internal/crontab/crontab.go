@@ -19,6 +19,9 @@ type Schedule struct {
 	everyHour bool
 }
 
+// parser reads five fields. Of the two for days one is enough where both are given, as in cron.
+var parser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.DowOrDom | cron.Descriptor)
+
 // Parse reads an expression of five fields, or a word such as @daily. The time zone is an IANA name; empty means UTC. The error says what is wrong, for
 // whoever wrote it.
 func Parse(expression, timeZone string) (Schedule, error) {
@@ -32,12 +35,12 @@ func Parse(expression, timeZone string) (Schedule, error) {
 	if err != nil {
 		return Schedule{}, fmt.Errorf("the time zone is unknown: %w", err)
 	}
-	ticks, err := cron.StandardParser().Parse(expression)
+	ticks, err := parser.Parse(expression)
 	if err != nil {
 		return Schedule{}, fmt.Errorf("the cron expression is not valid: %w", err)
 	}
 	fields := strings.Fields(expression)
-	everyHour := expression == "@hourly" || fields[0] == "@every" || len(fields) > 1 && strings.HasPrefix(fields[1], "*")
+	everyHour := expression == "@hourly" || fields[0] == "@every" || len(fields) > 1 && (fields[1] == "*" || fields[1] == "*/1")
 	return Schedule{ticks, zone, everyHour}, nil
 }
 

@@ -55,9 +55,33 @@ func TestNextAcrossChangesOfTheClock(t *testing.T) {
 	require.NoError(t, err)
 	next, _ := hourly.Next(at(t, "2026-10-25T00:30:00Z"))
 	require.Equal(t, "2026-10-25T01:30:00Z", next.Format(time.RFC3339), "each hour is each hour")
+	for expression, want := range map[string]string{"30 */2 * * *": "2026-10-25T03:30:00Z", "30 */1 * * *": "2026-10-25T01:30:00Z"} {
+		every, err := crontab.Parse(expression, "Europe/Vienna")
+		require.NoError(t, err)
+		next, _ := every.Next(at(t, "2026-10-25T00:30:00Z"))
+		require.Equal(t, want, next.Format(time.RFC3339), expression)
+	}
 	next, ok := schedule.Next(at(t, "2026-03-29T00:00:00Z")) // 02:30 does not come
 	require.True(t, ok)
 	require.Equal(t, "2026-03-29T01:30:00Z", next.Format(time.RFC3339))
+}
+
+// TestBothDaysAreGiven: one of them is enough, unless the other is a star.
+func TestBothDaysAreGiven(t *testing.T) {
+	t.Parallel()
+	for expression, want := range map[string]string{
+		"0 3 1 * 1":   "2026-01-26", // a Monday
+		"0 3 23 * 1":  "2026-01-23",
+		"0 3 1 * *":   "2026-02-01",
+		"0 3 * * 1":   "2026-01-26",
+		"0 3 1-7 3 0": "2026-03-01",
+	} {
+		schedule, err := crontab.Parse(expression, "")
+		require.NoError(t, err)
+		next, ok := schedule.Next(at(t, "2026-01-22T12:00:00Z"))
+		require.True(t, ok)
+		require.Equal(t, want+"T03:00:00Z", next.Format(time.RFC3339), expression)
+	}
 }
 
 // TestMidnightsThatDoNotComeOrComeTwice are those of zones that set their clocks then. No day and no week is left out.
