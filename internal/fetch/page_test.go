@@ -233,6 +233,36 @@ func TestRememberedRobotsTxtAreBounded(t *testing.T) {
 	}
 }
 
+// TestAHostIsNotBlamedForTheTimeThatAnotherTook: the time is over while a redirect's host is asked for its robots.txt. Whoever asks that host next finds
+// it as it is.
+func TestAHostIsNotBlamedForTheTimeThatAnotherTook(t *testing.T) {
+	t.Parallel()
+	var over atomic.Bool
+	w := newWorld(t, http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		name, port, _ := strings.Cut(r.Host, ":")
+		switch {
+		case r.URL.Path == "/robots.txt" && name == "other.test" && !over.Load():
+			<-r.Context().Done()
+		case r.URL.Path == "/robots.txt":
+			http.NotFound(rw, r)
+		case name == "slow.test":
+			http.Redirect(rw, r, "http://other.test:"+port+"/", http.StatusFound)
+		default:
+			rw.Header().Set("Content-Type", "text/plain")
+		}
+	}))
+	for _, name := range []string{"slow.test", "other.test"} {
+		w.name(name, func(int) []string { return []string{"127.0.0.2"} })
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_, err := w.fetcher.Fetch(ctx, fetch.Request{URL: "http://slow.test:" + w.port + "/"})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	over.Store(true)
+	_, err = w.fetcher.Fetch(t.Context(), fetch.Request{URL: "http://other.test:" + w.port + "/"})
+	require.NoError(t, err)
+}
+
 func TestRobotsTxt(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -2,7 +2,6 @@ package fetch
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -20,7 +19,7 @@ const (
 func (f *Fetcher) mayAsk(ctx context.Context, one *host, u *url.URL) error {
 	if now := time.Now(); now.After(one.robotsUntil) {
 		one.robots, one.robotsErr = f.robots(ctx, u)
-		if errors.Is(one.robotsErr, context.Canceled) {
+		if one.robotsErr != nil && ctx.Err() != nil { // which may be the time that other hosts took: nothing is known of this one
 			return one.robotsErr
 		}
 		one.robotsUntil = now.Add(f.cfg.RobotsTTL)
