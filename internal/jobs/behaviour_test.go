@@ -67,13 +67,15 @@ func TestSaveTellsOfACancel(t *testing.T) {
 		require.NoError(t, x.Save(ctx, 1, 2, nil))
 		_, err := cancel(t, pool, id)
 		require.NoError(t, err)
-		return nil, x.Save(ctx, 2, 2, nil)
+		return nil, x.Save(ctx, 2, 2, []string{"a\x00b", `\u0000`, "\\\x00"})
 	}).Run)
 	job := jobstest.Becomes(t, pool, id, "CANCELLED")
 	require.EqualValues(t, 2, job.Done)
 	var message string
-	require.NoError(t, pool.QueryRow(t.Context(), "SELECT progress_message FROM jobs WHERE id = $1", id).Scan(&message))
+	var checkpoint []string
+	require.NoError(t, pool.QueryRow(t.Context(), "SELECT progress_message, checkpoint FROM jobs WHERE id = $1", id).Scan(&message, &checkpoint))
 	require.Equal(t, "at\uFFFDwork", message)
+	require.Equal(t, []string{"a\uFFFDb", `\u0000`, "\\\uFFFD"}, checkpoint)
 }
 
 func TestTheCancelOfAJobWhoseWorkerDiedIsDoneByTheRescue(t *testing.T) {
@@ -187,7 +189,7 @@ func TestAResultThatCannotBeStoredFailsItsJobOnly(t *testing.T) {
 		}
 	}
 	kafkatest.Start(t, jobs.New(jobstest.Fast(), jobs.Deps{Logger: kafkatest.Logger(t), Pool: pool, Tasks: []jobs.Task{
-		jobs.Func(jobs.Kind{Name: "bad"}, result("\x00")), jobs.Func(jobs.Kind{Name: "odd"}, result(math.Inf(1))), jobs.Func(jobs.Kind{Name: "good"}, result(1)),
+		jobs.Func(jobs.Kind{Name: "bad"}, result(json.RawMessage(`"\ud800"`))), jobs.Func(jobs.Kind{Name: "odd"}, result(math.Inf(1))), jobs.Func(jobs.Kind{Name: "good"}, result(1)),
 	}}).Run)
 	require.Contains(t, *jobstest.Becomes(t, pool, bad, "FAILED").Error, "can't be stored")
 	require.Contains(t, *jobstest.Becomes(t, pool, odd, "FAILED").Error, "unsupported value")
@@ -361,7 +363,8 @@ func TestAReportBesideAnError(t *testing.T) {
 		"at once":                 {map[string]int{"n": 1}, jobs.Permanent(errors.New("broken")), `{"n":1}`},
 		"with the last attempt":   {map[string]int{"n": 2}, errors.New("broken"), `{"n":2}`},
 		"nothing":                 {nil, jobs.Permanent(errors.New("broken")), ""},
-		"what can't be stored":    {"\x00", jobs.Permanent(errors.New("broken")), ""},
+		"a NUL":                   {"\x00", jobs.Permanent(errors.New("broken")), `"\ufffd"`},
+		"what can't be stored":    {json.RawMessage(`"\ud800"`), jobs.Permanent(errors.New("broken")), ""},
 		"what JSON has no way of": {math.Inf(1), jobs.Permanent(errors.New("broken")), ""},
 	} {
 		job, _ := enqueue(t, pool, jobs.NewJob{Type: "test", MaxAttempts: 2})

@@ -2,7 +2,6 @@ package jobs
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -47,7 +46,7 @@ func (x *Execution) Save(ctx context.Context, done, total int64, checkpoint any)
 
 // SaveIn is Save in the transaction of the work that it counts: both are done or none.
 func (x *Execution) SaveIn(ctx context.Context, q *db.Queries, done, total int64, checkpoint any) error {
-	raw, err := json.Marshal(checkpoint)
+	raw, err := encode(checkpoint)
 	if err != nil {
 		return fmt.Errorf("encode checkpoint: %w", err)
 	}

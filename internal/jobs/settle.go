@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -190,7 +191,7 @@ func (e *Engine) conclude(x *Execution, outcome string, err error) {
 func (e *Engine) judge(x *Execution) verdict {
 	err := x.err
 	if err == nil {
-		raw, encodeErr := json.Marshal(x.result)
+		raw, encodeErr := encode(x.result)
 		if encodeErr == nil {
 			return verdict{outcome: outcomeSucceeded, result: string(raw)}
 		}
@@ -213,7 +214,7 @@ func (e *Engine) judge(x *Execution) verdict {
 		v.outcome, v.wait = outcomeRetried, e.cfg.retryWait(x.Job.Attempt)
 	}
 	if v.outcome == outcomeFailed && x.result != nil {
-		if raw, err := json.Marshal(x.result); err == nil { // else the error has to do
+		if raw, err := encode(x.result); err == nil { // else the error has to do
 			v.result = string(raw)
 		}
 	}
@@ -246,6 +247,19 @@ func writeUpdates(ctx context.Context, q *db.Queries, jobs []db.Job) error {
 	}
 	return nil
 }
+
+// encode makes JSON of what a task gives. PostgreSQL takes no NULs in it, which may come from whatever the task reads: they become what storable makes of
+// them.
+func encode(value any) ([]byte, error) {
+	raw, err := json.Marshal(value)
+	if err == nil && bytes.Contains(raw, []byte(`\u0000`)) {
+		raw = []byte(withoutNULs.Replace(string(raw)))
+	}
+	return raw, err //nolint:wrapcheck // by the caller, who knows what it is
+}
+
+// withoutNULs knows an escaped backslash from one that escapes.
+var withoutNULs = strings.NewReplacer(`\\`, `\\`, `\u0000`, `\ufffd`)
 
 // storable is text that PostgreSQL takes.
 func storable(s string) string {

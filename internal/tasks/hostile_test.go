@@ -59,6 +59,9 @@ func TestHostileFiles(t *testing.T) {
 		"deep brackets":              {lines(strings.Repeat(`{"metadata":`, 10_000)), "ndjson", 1, 0, 2, "JSON"},
 		"lines that are no text":     {lines("{\"title\":\"\xff\"}", "\xc3\x28", "{\"title\":\"\\ud800\"}"), "ndjson", 3, 0, 2, "UTF-8"},
 		"a NUL":                      {lines(`{"title":"a\u0000"}`), "ndjson", 1, 0, 2, "NUL"},
+		"a NUL in a field's name":    {lines(`{"title":"a","x\u0000":1}`), "ndjson", 1, 0, 2, "not a field"},
+		"a NUL in metadata":          {lines(`{"title":"a","metadata":{"x\u0000":1}}`), "ndjson", 1, 0, 2, "NUL"},
+		"a NUL in a file's name":     {archive(entry{"x\x00.md", "text"}), "markdown", 1, 0, 2, "NUL"},
 		"a number too large":         {lines(`{"title":"x","metadata":{"n":1e999999}}`), "ndjson", 1, 0, 2, ""},
 		"the future":                 {lines(`{"title":"x","created_at":"9999-12-31T23:59:59Z"}`, `{"title":"x","created_at":"0000-01-01T00:00:00Z"}`), "ndjson", 2, 0, 2, "future"},
 	} {
