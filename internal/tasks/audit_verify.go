@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -25,7 +26,8 @@ const (
 )
 
 // auditVerify is `atlas audit verify` as a job: the result is the report, whether something was found or not. Kept elsewhere, it is what a later verification by
-// the command line (--heads) compares with. It follows the hash chains, one partition after the other, each in a snapshot of its own. What is verified is not verified again.
+// the command line (--heads) compares with. It follows the hash chains, one partition after the other, each in a snapshot of its own.
+// What is verified is not verified again, unless somebody retries the job: a report says how the trail is, not how it was.
 type auditVerify struct {
 	pool    *pgxpool.Pool
 	queries *db.Queries
@@ -42,7 +44,9 @@ type AuditVerifyParameters struct {
 
 // auditVerifyState is the checkpoint: the report about the partitions that are done.
 type auditVerifyState struct {
-	Report auditchain.Report `json:"report"`
+	// Started is when the job was, first or since its retry.
+	Started time.Time         `json:"started"`
+	Report  auditchain.Report `json:"report"`
 }
 
 // Kind implements jobs.Task.
@@ -60,8 +64,8 @@ func (a *auditVerify) Run(ctx context.Context, x *jobs.Execution) (any, error) {
 		return nil, err
 	}
 	var state auditVerifyState
-	if x.Job.Checkpoint != nil && json.Unmarshal(x.Job.Checkpoint, &state) != nil {
-		state = auditVerifyState{} // of a version that is gone: from the start
+	if json.Unmarshal(x.Job.Checkpoint, &state) != nil || !state.Started.Equal(*x.Job.StartedAt) {
+		state = auditVerifyState{Started: *x.Job.StartedAt} // there is none, or it is of before a retry
 	}
 	state.start()
 	partitions, total, err := a.partitions(ctx, parameters)

@@ -110,6 +110,68 @@ func TestAuditVerifyNamesTheRows(t *testing.T) {
 	require.Less(t, len(*row.Error), 4000)
 }
 
+// retried retries a job and waits for its end.
+func retried(t *testing.T, pool *pgxpool.Pool, id uuid.UUID) jobstest.Row {
+	t.Helper()
+	require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+		_, err := jobs.Retry(t.Context(), db.New(tx), id, nil)
+		return err
+	}))
+	require.Eventually(t, func() bool { return jobstest.Read(t, pool, id).Finished != nil }, jobstest.Patience, 5*time.Millisecond)
+	return jobstest.Read(t, pool, id)
+}
+
+// TestARetriedAuditVerifyLooksAgain, whatever the attempts before it found; another attempt without a retry goes on.
+func TestARetriedAuditVerifyLooksAgain(t *testing.T) {
+	t.Parallel()
+	pool := pgtest.New(t)
+	seed := indexingtest.NewSeed(t, pool)
+	startEngine(t, pool, newAuditVerify(pool))
+	rows := trail(t, pool, 0, 30)
+	write := func(data string) {
+		t.Helper()
+		require.NoError(t, pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
+			_, err := tx.Exec(t.Context(), "SET LOCAL session_replication_role = replica")
+			require.NoError(t, err)
+			_, err = tx.Exec(t.Context(), "UPDATE audit_events SET data = $2 WHERE event_id = $1", rows[11], data)
+			return err
+		}))
+	}
+	write(`{}`)
+	id := jobstest.Enqueue(t, seed, TypeAuditVerify, nil, 2)
+	jobstest.Becomes(t, pool, id, "FAILED")
+	write(`{"n": 1}`)
+	require.Equal(t, "SUCCEEDED", retried(t, pool, id).State, "the row is as it was")
+
+	write(`{}`)
+	seed.Exec(t, "UPDATE jobs SET state = 'QUEUED', attempt = 0, finished_at = NULL, result = NULL WHERE id = $1", id) // as a worker that drains hands it back
+	jobstest.Becomes(t, pool, id, "SUCCEEDED")
+	seed.Exec(t, "UPDATE jobs SET state = 'CANCELLED' WHERE id = $1", id) // after the partition
+	require.Equal(t, "FAILED", retried(t, pool, id).State)
+}
+
+// TestARetriedReindexSendsAllAgain after somebody has mended what made Elasticsearch refuse them.
+func TestARetriedReindexSendsAllAgain(t *testing.T) {
+	t.Parallel()
+	pool, es := pgtest.New(t), indexingtest.Client(t)
+	alias, seed := indexingtest.NewAlias(t, es), indexingtest.NewSeed(t, pool)
+	startEngine(t, pool, newReindex(pool, indexing.New(pool, es, alias), nil))
+	collection := seed.Collection(t)
+	items := []uuid.UUID{seed.Item(t, collection, "1", ""), seed.Item(t, collection, "two", ""), seed.Item(t, collection, "three", "")}
+	indexingtest.Replace(t, es, alias, map[string]any{"mappings": map[string]any{"properties": map[string]any{"title": map[string]any{"type": "integer"}}}})
+	id := jobstest.Enqueue(t, seed, TypeReindex, &collection, 1)
+	row := jobstest.Becomes(t, pool, id, "FAILED")
+	require.Contains(t, *row.Error, "Elasticsearch refused 2 of 3 items")
+	require.Equal(t, []int64{3, 3}, []int64{row.Done, row.Total})
+	indexingtest.Replace(t, es, alias, map[string]any{})
+	row = retried(t, pool, id)
+	require.Equal(t, "SUCCEEDED", row.State)
+	require.JSONEq(t, `{"items":3}`, string(row.Result))
+	for _, item := range items {
+		require.True(t, indexingtest.Get(t, es, alias, item).Found)
+	}
+}
+
 func TestConsistencyCheckNamesTheDifferences(t *testing.T) {
 	t.Parallel()
 	pool, es := pgtest.New(t), indexingtest.Client(t)

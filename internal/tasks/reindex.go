@@ -98,6 +98,9 @@ func (r *reindex) Run(ctx context.Context, x *jobs.Execution) (any, error) {
 		}
 	}
 	if state.Refused > 0 {
+		if err := x.Save(ctx, state.Done, state.Total, reindexState{Total: state.Total}); err != nil { // a retry sends all again
+			return nil, err
+		}
 		return nil, jobs.Permanent(fmt.Errorf("Elasticsearch refused %d of %d items: %s", //nolint:staticcheck // a name
 			state.Refused, state.Done, strings.Join(state.Reasons, "; ")))
 	}
