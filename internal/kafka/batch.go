@@ -113,6 +113,9 @@ func (m *member) finish(ctx context.Context, place *place, batch []*sarama.Consu
 		try, cancel := context.WithTimeout(work, c.opts.HandleTimeout)
 		poison, err := c.handler.Handle(try, batch)
 		cancel()
+		for i := range poison {
+			poison[i].Reason = shorten(poison[i].Reason)
+		}
 		if err == nil {
 			err = m.letters.send(poison)
 		}

@@ -22,7 +22,7 @@ import (
 // Poison is a message that can never be handled, however often it is tried.
 type Poison struct {
 	Message *sarama.ConsumerMessage
-	Reason  string
+	Reason  string // the beginning is kept: 1,000 bytes
 }
 
 // Handler does the work of one batch: messages of one partition, in offset order. It may be given the same messages again.

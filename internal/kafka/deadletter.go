@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/IBM/sarama"
 )
@@ -30,6 +31,17 @@ const HeaderDLQLeft = "dlq_bytes_left"
 
 // maxLetterBytes is what the producer lets through. What the topic takes is the broker's to say.
 const maxLetterBytes = 64 << 20
+
+// maxReason bounds what is kept of a reason, in bytes: it may quote a record that is as large as a topic takes.
+const maxReason = 1000
+
+// shorten cuts a reason.
+func shorten(reason string) string {
+	if len(reason) <= maxReason {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:maxReason], "") + "…"
+}
 
 // deadLetters writes poison to the dead-letter topic.
 type deadLetters struct {
