@@ -56,9 +56,10 @@ func (q *Queries) EraseAPITokens(ctx context.Context, expiredBefore time.Time, b
 }
 
 const eraseCollection = `-- name: EraseCollection :execrows
-DELETE FROM collections WHERE id = $1
+DELETE FROM collections c WHERE c.id = $1 AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.collection_id = c.id)
 `
 
+// Its jobs would go along: not while there is one, which somebody may be retrying.
 func (q *Queries) EraseCollection(ctx context.Context, id uuid.UUID) (int64, error) {
 	result, err := q.db.Exec(ctx, eraseCollection, id)
 	if err != nil {
@@ -68,7 +69,10 @@ func (q *Queries) EraseCollection(ctx context.Context, id uuid.UUID) (int64, err
 }
 
 const eraseFinishedJobs = `-- name: EraseFinishedJobs :execrows
-DELETE FROM jobs WHERE id IN (SELECT j.id FROM jobs j WHERE j.finished_at < $1::timestamptz ORDER BY j.finished_at LIMIT $2)
+WITH old AS (
+    SELECT j.id FROM jobs j WHERE j.finished_at < $1::timestamptz ORDER BY j.finished_at LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+DELETE FROM jobs USING old WHERE jobs.id = old.id
 `
 
 func (q *Queries) EraseFinishedJobs(ctx context.Context, finishedBefore time.Time, batchSize int32) (int64, error) {
@@ -123,9 +127,11 @@ func (q *Queries) EraseItems(ctx context.Context, ids []uuid.UUID, deletedBefore
 }
 
 const eraseJobs = `-- name: EraseJobs :execrows
-DELETE FROM jobs WHERE id IN (
-    SELECT j.id FROM jobs j WHERE j.collection_id = $1 AND j.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT $2
+WITH ended AS (
+    SELECT j.id FROM jobs j WHERE j.collection_id = $1 AND j.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+    LIMIT $2 FOR UPDATE SKIP LOCKED
 )
+DELETE FROM jobs USING ended WHERE jobs.id = ended.id
 `
 
 func (q *Queries) EraseJobs(ctx context.Context, collectionID *uuid.UUID, batchSize int32) (int64, error) {

@@ -1,4 +1,5 @@
--- Batches of what has been kept long enough. Rows are locked where they are chosen and those in use are skipped: they wait for the next pass.
+-- Batches of what has been kept long enough. Rows are locked where they are chosen and those in use are skipped: they wait for the next pass. Tags and
+-- memberships are chosen by their collection alone, whose end is final: of them nobody makes something that has to stay.
 
 -- name: TryJanitorLock :one
 -- Session-level, as TryLeadership.
@@ -46,15 +47,21 @@ DELETE FROM tags WHERE id IN (SELECT t.id FROM tags t WHERE t.collection_id = @c
 DELETE FROM memberships WHERE id IN (SELECT m.id FROM memberships m WHERE m.collection_id = @collection_id LIMIT @batch_size);
 
 -- name: EraseJobs :execrows
-DELETE FROM jobs WHERE id IN (
-    SELECT j.id FROM jobs j WHERE j.collection_id = @collection_id AND j.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED') LIMIT @batch_size
-);
+WITH ended AS (
+    SELECT j.id FROM jobs j WHERE j.collection_id = @collection_id AND j.state IN ('SUCCEEDED', 'FAILED', 'CANCELLED')
+    LIMIT @batch_size FOR UPDATE SKIP LOCKED
+)
+DELETE FROM jobs USING ended WHERE jobs.id = ended.id;
 
 -- name: EraseFinishedJobs :execrows
-DELETE FROM jobs WHERE id IN (SELECT j.id FROM jobs j WHERE j.finished_at < @finished_before::timestamptz ORDER BY j.finished_at LIMIT @batch_size);
+WITH old AS (
+    SELECT j.id FROM jobs j WHERE j.finished_at < @finished_before::timestamptz ORDER BY j.finished_at LIMIT @batch_size FOR UPDATE SKIP LOCKED
+)
+DELETE FROM jobs USING old WHERE jobs.id = old.id;
 
 -- name: EraseCollection :execrows
-DELETE FROM collections WHERE id = @id;
+-- Its jobs would go along: not while there is one, which somebody may be retrying.
+DELETE FROM collections c WHERE c.id = @id AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.collection_id = c.id);
 
 -- name: EraseItemMoves :execrows
 -- Not before the index has had the move for some time.

@@ -14,7 +14,9 @@ import (
 
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
+	"github.com/atlas-platform/atlas/internal/jobs"
 	"github.com/atlas-platform/atlas/internal/kafka/kafkatest"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
 	"github.com/atlas-platform/atlas/services/worker/janitor"
 )
@@ -324,4 +326,37 @@ func TestFinishedJobsGoAfterTheirTime(t *testing.T) {
 	}
 	require.EqualValues(t, 6, b.round(time.Hour)["jobs"])
 	require.Equal(t, 6, b.count("SELECT count(*) FROM jobs"))
+}
+
+// TestAJobThatIsBeingRetriedStays has retries that are not committed when the janitor comes: of a job that has been kept long enough, and of one whose
+// collection has.
+func TestAJobThatIsBeingRetriedStays(t *testing.T) {
+	t.Parallel()
+	for name, collected := range map[string]bool{"old": false, "of an old collection": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			id := uuid.New()
+			b.Exec(t, "INSERT INTO jobs (id, type, state, finished_at) VALUES ($1, 'test', 'FAILED', now() - interval '31 days')", id)
+			if collected {
+				collection := b.Collection(t)
+				b.Exec(t, "UPDATE collections SET deleted_at = now() WHERE id = $1", collection)
+				b.Exec(t, "UPDATE jobs SET finished_at = now(), collection_id = $2 WHERE id = $1", id, collection)
+			}
+			retry, err := b.Pool.Begin(t.Context())
+			require.NoError(t, err)
+			defer retry.Rollback(t.Context()) //nolint:errcheck // committed below
+			_, err = jobs.Retry(t.Context(), db.New(retry), id, nil)
+			require.NoError(t, err)
+
+			round := make(chan map[string]int64, 1)
+			go func() { round <- b.round(time.Nanosecond) }()
+			require.Eventually(t, func() bool {
+				return len(round) == 1 || b.count("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'") > 0
+			}, time.Minute, 5*time.Millisecond)
+			require.NoError(t, retry.Commit(t.Context()))
+			require.Empty(t, <-round)
+			require.Equal(t, 1, b.count("SELECT count(*) FROM jobs WHERE id = $1 AND state = 'QUEUED'", id))
+		})
+	}
 }

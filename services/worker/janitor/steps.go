@@ -125,12 +125,13 @@ func (r *round) collections(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("look for collections: %w", err)
 		}
+		before := r.removed["collections"]
 		for _, id := range ids {
 			if err := r.collection(ctx, id); err != nil {
 				return fmt.Errorf("collection %s: %w", id, err)
 			}
 		}
-		if len(ids) < int(r.cfg.BatchSize) {
+		if len(ids) < int(r.cfg.BatchSize) || r.removed["collections"] == before { // a collection stays while one of its jobs is in use
 			return nil
 		}
 	}
