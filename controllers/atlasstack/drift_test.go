@@ -295,6 +295,7 @@ func TestEverythingOutsideIsPutRight(t *testing.T) {
 		"the alias is removed":              func(_ map[string]topic.State, e *elasticServer) { e.alias = false },
 		"the alias is led elsewhere":        func(_ map[string]topic.State, e *elasticServer) { e.alias, e.foreign = false, true },
 		"the alias leads elsewhere as well": func(_ map[string]topic.State, e *elasticServer) { e.foreign = true },
+		"the alias gets a filter":           func(_ map[string]topic.State, e *elasticServer) { e.hidden = true },
 		"the index is deleted":              func(_ map[string]topic.State, e *elasticServer) { e.index, e.alias = false, false },
 		"template, index and alias go":      func(_ map[string]topic.State, e *elasticServer) { e.template, e.index, e.alias = false, false, false },
 		"a setting of the index": func(_ map[string]topic.State, e *elasticServer) {

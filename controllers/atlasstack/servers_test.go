@@ -178,6 +178,7 @@ type elasticServer struct {
 	template, index, alias bool
 	otherTemplate          bool           // somebody has edited it
 	foreign                bool           // the alias leads to an index of somebody else's
+	hidden                 bool           // somebody has set a filter of the alias
 	otherSettings          map[string]any // somebody has set these of the index
 	former                 bool           // the index is of another definition
 	target                 template.Target
@@ -229,6 +230,11 @@ func (e *elasticServer) Observe(_ context.Context, alias string) (elastic.IndexS
 			hash = "former"
 		}
 		state.Indices, state.DefinitionHashes = map[string]map[string]any{name: settings}, map[string]string{name: hash}
+		lead := elastic.Lead{Write: true}
+		if e.hidden {
+			lead.Filter = map[string]any{"match_none": map[string]any{}}
+		}
+		state.Leads = map[string]elastic.Lead{name: lead}
 	case e.index:
 		state.Detached = []string{name}
 	}
@@ -250,6 +256,7 @@ func (e *elasticServer) Apply(_ context.Context, change elastic.IndexChange) err
 		}
 		e.index, e.alias = true, true
 	case "lead":
+		e.hidden = false
 		if e.foreign { // an index that it led to before goes, one beside the other stays
 			e.index, e.foreign = e.alias, false
 			break
@@ -287,7 +294,7 @@ func (e *elasticServer) has() string {
 }
 
 func (e *elasticServer) content() string {
-	return fmt.Sprintf("template %v edited %v index %v alias %v settings %v foreign %v", e.template, e.otherTemplate, e.index, e.alias, e.otherSettings, e.foreign)
+	return fmt.Sprintf("template %v edited %v index %v alias %v settings %v foreign %v hidden %v", e.template, e.otherTemplate, e.index, e.alias, e.otherSettings, e.foreign, e.hidden)
 }
 
 // there is true when all is.

@@ -112,7 +112,7 @@ func Warm(ctx context.Context, es elastictransport.Interface, name string) {
 
 // SwapAlias leads the alias to another index, in one step; from is what it leads to now, empty for nothing. It fails when that is not so any more.
 func SwapAlias(ctx context.Context, es elastictransport.Interface, alias, from, to string) error {
-	actions := []any{map[string]any{"add": map[string]any{"index": to, "alias": alias, "is_write_index": true}}}
+	actions := []any{leadTo(alias, to)}
 	if from != "" {
 		actions = append(actions, map[string]any{"remove": map[string]any{"index": from, "alias": alias, "must_exist": true}})
 	}

@@ -66,7 +66,7 @@ func behindAlias(ctx context.Context, es elastictransport.Interface, alias strin
 
 // RenewIndex puts a new, empty index behind the alias, as the alias's template says, in place of the one that it leads to, if any, which is
 // deleted. An index that only lost its alias gets it back instead, unless the alias leads to a foreign one. Of callers that race, all but one fail,
-// and leave no index: as in leadAway, the alias leads nowhere for a moment.
+// and leave no index: as in straighten, the alias leads nowhere for a moment.
 func RenewIndex(ctx context.Context, es elastictransport.Interface, alias string, old *IndexID) error {
 	state, err := ObserveIndex(ctx, es, alias)
 	if err != nil {
@@ -107,7 +107,7 @@ func RenewIndex(ctx context.Context, es elastictransport.Interface, alias string
 
 // attach leads the alias to an index that is there.
 func attach(ctx context.Context, es elastictransport.Interface, alias, name string) error {
-	actions := []any{map[string]any{"add": map[string]any{"index": name, "alias": alias, "is_write_index": true}}}
+	actions := []any{leadTo(alias, name)}
 	if err := indexCall(ctx, es, http.MethodPost, "/_aliases", map[string]any{"actions": actions}, nil); err != nil {
 		return fmt.Errorf("lead %s to the index %s: %w", alias, name, err)
 	}

@@ -44,6 +44,8 @@ type IndexState struct {
 	Indices map[string]map[string]any
 	// DefinitionHashes are the definition hashes of those indices, by name; empty for an index that has none.
 	DefinitionHashes map[string]string
+	// Leads says how the alias leads to those indices, by name.
+	Leads map[string]Lead
 	// AliasIsIndex is true when an index has the alias's name.
 	AliasIsIndex bool
 	// Detached are the indices named for the alias that it does not lead to: those without documents first, then
@@ -79,8 +81,8 @@ func PlanIndex(alias string, def IndexDefinition, state IndexState, now time.Tim
 			method:      http.MethodPut, path: "/_index_template/" + TemplateName(alias), body: want,
 		})
 	}
-	if len(state.Foreign) > 0 {
-		return append(changes, leadAway(alias, def, state, now)...), nil
+	if mend := straighten(alias, def, state, now); len(mend) > 0 {
+		return append(changes, mend...), nil
 	}
 	if n := len(state.Detached); n > 0 {
 		// Somebody removed the alias. The items are still there, and a new index would hide them.
@@ -88,9 +90,7 @@ func PlanIndex(alias string, def IndexDefinition, state IndexState, now time.Tim
 		return append(changes, IndexChange{
 			Description: "lead alias " + alias + " to index " + name + " again",
 			method:      http.MethodPost, path: "/_aliases",
-			body: map[string]any{"actions": []any{
-				map[string]any{"add": map[string]any{"index": name, "alias": alias, "is_write_index": true}},
-			}},
+			body: map[string]any{"actions": []any{leadTo(alias, name)}},
 		}), nil
 	}
 	if len(state.Indices) == 0 {
@@ -129,33 +129,10 @@ func createIndex(alias string, def IndexDefinition, now time.Time) IndexChange {
 	}
 }
 
-// leadAway takes the alias from indices that are not its own. One of its own that was behind it before lacks what was written to the foreign one
-// meanwhile, so that a new one takes its place, which is filled from the truth. No index is made before its alias can lead to it: whoever loses a
-// race would leave one without items behind. For a moment the alias leads nowhere, and search does without it.
-func leadAway(alias string, def IndexDefinition, state IndexState, now time.Time) []IndexChange {
-	changes := []IndexChange{{
-		Description: "lead alias " + alias + " away from index " + strings.Join(state.Foreign, ", ") + ", which is not its own",
-		method:      http.MethodPost, path: "/_aliases", body: map[string]any{"actions": state.abandon(alias)},
-	}}
-	if len(state.Indices) == 0 {
-		changes = append(changes, createIndex(alias, def, now))
-	}
-	return changes
-}
-
-// abandon takes the alias away from the foreign indices, and removes those that it led to before. Without a foreign one there are none of either.
-// All of it fails when somebody else was faster.
-func (s IndexState) abandon(alias string) (actions []any) {
-	if len(s.Foreign) == 0 {
-		return nil
-	}
-	for _, name := range s.Foreign {
-		actions = append(actions, map[string]any{"remove": map[string]any{"index": name, "alias": alias, "must_exist": true}})
-	}
-	for _, name := range s.Detached {
-		actions = append(actions, map[string]any{"remove_index": map[string]any{"index": name}})
-	}
-	return actions
+// byCreation has the oldest of the indices that IndexName named first.
+func byCreation(a, b string) int {
+	created := func(name string) string { return name[strings.LastIndexByte(name, '-')+1:] }
+	return cmp.Or(cmp.Compare(created(a), created(b)), cmp.Compare(a, b))
 }
 
 // sameJSON compares by encoded form, in which numbers have one type.
@@ -173,7 +150,7 @@ func sameJSON(a, b any) (bool, error) {
 
 // ObserveIndex reads what Elasticsearch has for the alias.
 func ObserveIndex(ctx context.Context, es elastictransport.Interface, alias string) (IndexState, error) {
-	state := IndexState{Indices: map[string]map[string]any{}, DefinitionHashes: map[string]string{}}
+	state := IndexState{Indices: map[string]map[string]any{}, DefinitionHashes: map[string]string{}, Leads: map[string]Lead{}}
 
 	var err error
 	if state.Template, err = observeTemplate(ctx, es, alias); err != nil {
@@ -181,7 +158,8 @@ func ObserveIndex(ctx context.Context, es elastictransport.Interface, alias stri
 	}
 
 	var indices map[string]struct {
-		Settings map[string]any `json:"settings"`
+		Aliases  map[string]Lead `json:"aliases"`
+		Settings map[string]any  `json:"settings"`
 		Mappings struct {
 			Meta struct {
 				Hash string `json:"definition_hash"`
@@ -203,6 +181,7 @@ func ObserveIndex(ctx context.Context, es elastictransport.Interface, alias stri
 		}
 		state.Indices[name] = index.Settings
 		state.DefinitionHashes[name] = index.Mappings.Meta.Hash
+		state.Leads[name] = index.Aliases[alias]
 	}
 	slices.Sort(state.Foreign)
 	if len(state.Indices) == 0 && !state.AliasIsIndex {
@@ -256,7 +235,7 @@ func detachedIndices(ctx context.Context, es elastictransport.Interface, alias s
 		}
 	}
 	slices.SortFunc(names, func(a, b string) int {
-		return cmp.Or(cmp.Compare(filled[a], filled[b]), cmp.Compare(a[len(a)-len(indexTime):], b[len(b)-len(indexTime):]), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(filled[a], filled[b]), byCreation(a, b))
 	})
 	return names, nil
 }

@@ -66,7 +66,11 @@ func TestPlanIndex(t *testing.T) {
 	ready := func() elastic.IndexState {
 		return elastic.IndexState{Template: def.Template("items"), Indices: map[string]map[string]any{name: {
 			"index.number_of_replicas": "1", "index.refresh_interval": "1000ms", "index.gc_deletes": "1h", "index.uuid": "x",
-		}}}
+		}}, Leads: map[string]elastic.Lead{name: {Write: true}}}
+	}
+	older := def.IndexName("items", now.Add(-time.Hour))
+	straight, renewed := []string{"lead alias items to all of index " + name + ", and to no other"}, func(left string) []string {
+		return []string{"lead alias items away from index " + left, "create index " + name + " behind alias items"}
 	}
 	for _, tc := range []struct {
 		name   string
@@ -89,6 +93,24 @@ func TestPlanIndex(t *testing.T) {
 		{name: "replicas edited", change: func(s *elastic.IndexState) { s.Indices[name]["index.number_of_replicas"] = "0" }, want: []string{
 			"update settings of index " + name,
 		}},
+		{name: "leads elsewhere as well", change: func(s *elastic.IndexState) { s.Foreign = []string{"theirs"} }, want: straight},
+		{name: "leads elsewhere", change: func(s *elastic.IndexState) {
+			s.Indices, s.Detached, s.Foreign = nil, []string{name}, []string{"theirs"}
+		}, want: renewed("theirs")},
+		{name: "what is written goes elsewhere", change: func(s *elastic.IndexState) {
+			s.Leads[name], s.Foreign = elastic.Lead{}, []string{"theirs"}
+		}, want: renewed("theirs, " + name)},
+		{name: "takes no writes", change: func(s *elastic.IndexState) { s.Leads[name] = elastic.Lead{} }, want: straight},
+		{name: "has a filter", change: func(s *elastic.IndexState) {
+			s.Leads[name] = elastic.Lead{Write: true, Filter: map[string]any{"term": map[string]any{"tags": "a"}}}
+		}, want: straight},
+		{name: "looks in one shard", change: func(s *elastic.IndexState) { s.Leads[name] = elastic.Lead{Write: true, SearchRouting: "a"} }, want: straight},
+		{name: "writes to one shard", change: func(s *elastic.IndexState) { s.Leads[name] = elastic.Lead{Write: true, IndexRouting: "a"} }, want: renewed(name)},
+		{name: "another beside it", change: func(s *elastic.IndexState) { s.Indices[older] = nil }, want: straight},
+		{name: "another is written", change: func(s *elastic.IndexState) {
+			s.Indices[older], s.Leads[name], s.Leads[older] = nil, elastic.Lead{}, elastic.Lead{Write: true}
+		}, want: []string{"lead alias items to all of index " + older + ", and to no other"}},
+		{name: "neither of two is written", change: func(s *elastic.IndexState) { s.Indices[older], s.Leads[name] = nil, elastic.Lead{} }, want: straight},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()

@@ -90,3 +90,27 @@ func TestOperatorAndKeeperLeadAnAliasBack(t *testing.T) {
 	require.Len(t, w.named(t), 1)
 	w.complete(t)
 }
+
+// TestWhatWasWrittenElsewhereComesBack after somebody made a foreign index the one that is written, beside Atlas's own: however little it is.
+func TestWhatWasWrittenElsewhereComesBack(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	own, _, err := elastic.OwnBehindAlias(t.Context(), w.es, w.alias)
+	require.NoError(t, err)
+	theirs := "theirs-" + w.alias
+	res, err := w.es.Indices.Create(theirs)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode, res.String())
+	t.Cleanup(func() { _, _ = w.es.Indices.Delete([]string{theirs}) })
+	res, err = w.es.Indices.UpdateAliases(strings.NewReader(`{"actions":[{"add":{"index":"` + own.Name + `","alias":"` + w.alias + `","is_write_index":false}},` +
+		`{"add":{"index":"` + theirs + `","alias":"` + w.alias + `","is_write_index":true}}]}`))
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, res.StatusCode, res.String())
+	_, err = indexing.New(w.Pool, w.es, w.alias).Sync(t.Context(), []indexing.Target{{ItemID: w.Item(t, w.c, "written elsewhere", "")}})
+	require.NoError(t, err)
+
+	require.NoError(t, elastic.EnsureIndex(t.Context(), w.es, w.alias, elastic.Params{}))
+	require.NoError(t, w.keeper(t, w.es).Round(t.Context()))
+	require.True(t, w.filled(t))
+	w.complete(t)
+}
