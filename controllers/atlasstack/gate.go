@@ -40,8 +40,8 @@ type gates struct {
 type caller struct {
 	asking  int
 	answers bool
-	// lost is what the last one to ask was told, and stays true until then.
-	lost  error
+	// lost is what the last one to ask was told of the server, and stays true until then.
+	lost  *apply.Waiting
 	until time.Time
 }
 
@@ -56,44 +56,48 @@ func (b busy) Unwrap() error {
 
 // ask asks a server as somebody, unless it is busy or was lost to him a moment ago.
 func (g *gates) ask(server, as string, ask func() error) error {
-	c, err := g.enter(server, as)
+	c, doubted, err := g.enter(server, as)
 	if err != nil {
 		return err
 	}
-	doubted, lost := !c.answers, true // until it is known, also when it panics
-	defer func() { g.leave(server, c, doubted, lost, err) }()
+	answers := false // until it is known, also when it panics
+	var lost *apply.Waiting
+	defer func() { g.leave(server, c, doubted, answers, lost) }()
 	err = ask()
-	waiting, ok := apply.AsWaiting(err)
-	lost = ok && waiting.Lost
+	if waiting, ok := apply.AsWaiting(err); ok && waiting.Lost {
+		lost = waiting
+	}
+	answers = lost == nil
 	return err
 }
 
-func (g *gates) enter(server, as string) (*caller, error) {
+// enter lets somebody ask, and tells whether it is doubted that he gets an answer.
+func (g *gates) enter(server, as string) (c *caller, doubted bool, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.callers == nil {
 		g.callers, g.asking = map[string]*caller{}, map[string]int{}
 	}
-	c := g.callers[server+as]
+	c = g.callers[server+as]
 	if c == nil {
 		c = &caller{}
 		g.callers[server+as] = c
 	}
 	switch {
 	case c.lost != nil && (c.asking > 0 || time.Now().Before(c.until)):
-		return nil, c.lost
+		return nil, false, c.lost
 	case g.asking[server] >= mostAsking, !c.answers && (c.asking > 0 || g.doubted >= mostDoubted):
-		return nil, busy{}
+		return nil, false, busy{}
 	}
 	g.asking[server]++
 	c.asking++
 	if !c.answers {
 		g.doubted++
 	}
-	return c, nil
+	return c, !c.answers, nil
 }
 
-func (g *gates) leave(server string, c *caller, doubted, lost bool, err error) {
+func (g *gates) leave(server string, c *caller, doubted, answers bool, lost *apply.Waiting) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.asking[server]--; g.asking[server] == 0 {
@@ -103,9 +107,9 @@ func (g *gates) leave(server string, c *caller, doubted, lost bool, err error) {
 	if doubted {
 		g.doubted--
 	}
-	c.answers, c.lost = !lost, nil
-	if lost {
-		c.lost, c.until = err, time.Now().Add(lostRetry)
+	c.answers, c.lost = answers, lost
+	if lost != nil {
+		c.until = time.Now().Add(lostRetry)
 	}
 }
 

@@ -80,3 +80,16 @@ func TestWrongCredentialsAreOnesOwn(t *testing.T) {
 	g.forget()
 	require.Empty(t, g.callers)
 }
+
+// TestALossCountsForWhoeverHadIt: somebody else was let in while the server was known to answer.
+func TestALossCountsForWhoeverHadIt(t *testing.T) {
+	t.Parallel()
+	var g gates
+	require.NoError(t, g.ask("kafka", "me", func() error { return nil }))
+	here, doubted, err := g.enter("kafka", "me")
+	require.NoError(t, err)
+	require.Equal(t, errLost, g.ask("kafka", "me", func() error { return errLost }))
+	g.leave("kafka", here, doubted, true, nil)
+	require.Zero(t, g.doubted)
+	require.Empty(t, g.asking)
+}
