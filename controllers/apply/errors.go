@@ -24,7 +24,7 @@ type Waiting struct {
 	// After is when to look again; a watch may be sooner.
 	After time.Duration
 	// Lost is true when the other side can't be reached, so that nothing is known about it. A condition that was True
-	// turns Unknown, not False.
+	// turns Unknown, not False. The message is of the other side alone, not of what was asked: others are told it too.
 	Lost bool
 }
 

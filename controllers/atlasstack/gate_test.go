@@ -8,8 +8,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/atlas-platform/atlas/controllers/apply"
+	"github.com/atlas-platform/atlas/controllers/topic"
 )
 
 var errLost = &apply.Waiting{Reason: "Unreachable", Message: "gone", Lost: true}
@@ -92,4 +95,38 @@ func TestALossCountsForWhoeverHadIt(t *testing.T) {
 	g.leave("kafka", here, doubted, true, nil)
 	require.Zero(t, g.doubted)
 	require.Empty(t, g.asking)
+}
+
+// TestALossNamesNobodysTopic: other stacks that ask the same brokers in the same name are told it too.
+func TestALossNamesNobodysTopic(t *testing.T) {
+	t.Parallel()
+	kafka, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(kafka.Close)
+	kafka.ControlKey(int16(kmsg.Metadata), func(request kmsg.Request) (kmsg.Response, error, bool) {
+		kafka.KeepControl()
+		asked, ok := request.(*kmsg.MetadataRequest)
+		if ok && len(asked.Topics) == 1 && *asked.Topics[0].Topic == "theirs.events" {
+			return nil, errors.New("closes the connection"), true
+		}
+		return nil, nil, false
+	})
+	var g gates
+	told := func(name string) string {
+		err := g.ask("kafka", "both", func() error {
+			admin, err := topic.ConnectSarama(t.Context(), topic.Target{Brokers: kafka.ListenAddrs()})
+			if err != nil {
+				return err
+			}
+			defer func() { _ = admin.Close() }()
+			return topic.Ensure(t.Context(), admin, topic.Spec{Name: name, Partitions: 1, ReplicationFactor: 1})
+		})
+		waiting, ok := apply.AsWaiting(err)
+		require.True(t, ok, "%v", err)
+		require.True(t, waiting.Lost)
+		return waiting.Message
+	}
+	require.Contains(t, told("theirs.events"), "could not reach Kafka at "+kafka.ListenAddrs()[0])
+	g.callers["kafkaboth"].until = time.Now().Add(time.Hour)
+	require.NotContains(t, told("ours.events"), "theirs")
 }

@@ -2,11 +2,11 @@ package template
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -82,7 +82,8 @@ func (a *elasticAdmin) Apply(ctx context.Context, change elastic.IndexChange) er
 	return nil
 }
 
-// classify turns errors into the typed ones. What Elasticsearch answered is told apart from not having reached it.
+// classify turns errors into the typed ones. What Elasticsearch answered is told apart from not having reached it, where the message does not say
+// what was being done: another stack that asks the same servers is told it too.
 func (a *elasticAdmin) classify(err error) error {
 	var answer *elastic.IndexAPIError
 	if !errors.As(err, &answer) {
@@ -94,6 +95,8 @@ func (a *elasticAdmin) classify(err error) error {
 	message := fmt.Sprintf("Elasticsearch at %s: %v", a.addresses, err)
 	switch answer.Status {
 	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, http.StatusTooManyRequests:
+		// Its own words may name what was asked for, such as the index that it had no time to make.
+		message = strings.TrimSpace(fmt.Sprintf("Elasticsearch at %s can't answer now: %d %s", a.addresses, answer.Status, answer.Type))
 		return &apply.Waiting{Reason: v1alpha1.ReasonUnreachable, Message: message, After: retryLost, Lost: true}
 	case http.StatusUnauthorized:
 		message += ": correct the Secret that elasticsearch.credentialsSecretRef names, or set it"
@@ -106,9 +109,9 @@ func (a *elasticAdmin) classify(err error) error {
 // reason leaves out what differs between attempts, such as the local port, so that a condition does not change.
 func reason(err error) string {
 	var (
-		dns *net.DNSError
-		op  *net.OpError
-		u   *url.Error
+		dns    *net.DNSError
+		op     *net.OpError
+		verify *tls.CertificateVerificationError
 	)
 	switch {
 	case errors.As(err, &dns):
@@ -117,8 +120,11 @@ func reason(err error) string {
 		return "timed out"
 	case errors.As(err, &op):
 		return op.Err.Error()
-	case errors.As(err, &u):
-		return u.Err.Error()
+	case errors.As(err, &verify):
+		return verify.Error()
+	}
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner // what is around it says what was being done
 	}
 	return err.Error()
 }

@@ -70,14 +70,13 @@ func ConnectSarama(ctx context.Context, target Target) (Admin, error) {
 
 // unreached is classify for the beginning of a session.
 func unreached(target Target, err error) error {
-	const doing = "reach Kafka"
 	if refusal := refusedLogin(target, err); refusal != nil {
 		return refusal
 	}
 	if code := sarama.KError(0); errors.As(err, &code) {
-		return classify(doing, target.Brokers, err)
+		return classify("reach Kafka", target.Brokers, err)
 	}
-	return lost(fmt.Sprintf("could not %s at %s: %s", doing, strings.Join(target.Brokers, ", "), failedToConnect(err, &target.Security)))
+	return lostAt(target.Brokers, failedToConnect(err, &target.Security))
 }
 
 // brokersClient finds the brokers without asking about a topic: sarama finds them by asking about all topics, or about those that it was asked about before.
@@ -110,6 +109,11 @@ func aboutTopic(err error) bool {
 
 func lost(message string) error {
 	return &apply.Waiting{Reason: v1alpha1.ReasonUnreachable, Message: message, After: retryLost, Lost: true}
+}
+
+// lostAt does not say what was being done: another stack that asks the same brokers is told it too.
+func lostAt(brokers []string, why string) error {
+	return lost(fmt.Sprintf("could not reach Kafka at %s: %s", strings.Join(brokers, ", "), why))
 }
 
 func (a *saramaAdmin) Close() error {
@@ -189,7 +193,7 @@ func classify(doing string, brokers []string, err error) error {
 	}
 	var code sarama.KError
 	if !errors.As(err, &code) {
-		return lost(fmt.Sprintf("could not %s at %s: %s", doing, strings.Join(brokers, ", "), reason(err)))
+		return lostAt(brokers, reason(err))
 	}
 	message := fmt.Sprintf("could not %s: %v", doing, err)
 	switch code {
