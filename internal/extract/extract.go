@@ -64,9 +64,9 @@ func Page(body []byte, contentType, at string) Result {
 func decode(body []byte, contentType string) string {
 	reader, err := charset.NewReader(bytes.NewReader(body), contentType)
 	if err == nil {
-		var text []byte
-		if text, err = io.ReadAll(io.LimitReader(reader, maxPage)); err == nil {
-			body = text
+		var text strings.Builder
+		if _, err = io.Copy(&text, io.LimitReader(reader, maxPage)); err == nil {
+			return strings.ToValidUTF8(text.String(), "\uFFFD")
 		}
 	}
 	return strings.ToValidUTF8(string(body), "\uFFFD")
@@ -74,16 +74,23 @@ func decode(body []byte, contentType string) string {
 
 // clean makes one line of a text: no controls, no runs of spaces, nothing invisible that turns the direction of the text around it.
 func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
+	var out strings.Builder
+	out.Grow(len(text))
+	space := false
+	for _, r := range text {
 		switch {
 		case unicode.IsSpace(r):
-			return ' '
+			space = out.Len() > 0
 		case unicode.IsControl(r), r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0xfeff, r == 0xad:
-			return -1
+		default:
+			if space {
+				out.WriteByte(' ')
+				space = false
+			}
+			out.WriteRune(r)
 		}
-		return r
-	}, text)
-	return strings.Join(strings.Fields(text), " ")
+	}
+	return out.String()
 }
 
 // cut shortens a text to MaxLine, where possible between two words.

@@ -107,6 +107,8 @@ func TestPlainText(t *testing.T) {
 	r := extract.Page([]byte("One <b>line</b>\r\nof two\r\n\r\nand a second\x00 paragraph"), "text/plain", at)
 	require.Equal(t, "One <b>line</b> of two\n\nand a second paragraph", r.Text)
 	require.Empty(t, r.Title)
+	r = extract.Page([]byte("  a\u00a0\u00adb \u202e c\x00d\t e\ufeff "), "text/plain; charset=utf-8", at)
+	require.Equal(t, "a b cd e", r.Text, "one line of what can be seen")
 }
 
 func TestTitles(t *testing.T) {
