@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -46,8 +47,10 @@ const (
 	pageSize = 4000
 	// writers is how many parts of a page are on their way at the same time.
 	writers = 2
-	// maxReasons bounds how many refused items are named.
+	// maxReasons bounds how many refused items are named, and maxKnown of how many it is known that they are counted: what changed a moment ago is sent
+	// again and again.
 	maxReasons = 5
+	maxKnown   = 1000
 	// longestWait is between two looks whether a server is back.
 	longestWait = 15 * time.Second
 )
@@ -65,6 +68,7 @@ type state struct {
 	Passes   int                `json:"passes"`
 	Again    int                `json:"again,omitempty"` // backfills that were repeated
 	Refused  int64              `json:"refused"`
+	Known    []uuid.UUID        `json:"known,omitempty"` // the first of those that were refused
 	Reasons  []string           `json:"reasons,omitempty"`
 	OldIndex string             `json:"old_index"`
 	Seconds  map[string]float64 `json:"seconds"` // by phase
@@ -78,7 +82,7 @@ type Result struct {
 	CatchUpPasses int    `json:"catch_up_passes"`
 	Index         string `json:"index"`
 	OldIndex      string `json:"old_index"`
-	// Refused are items that neither the old nor the new index takes.
+	// Refused are items that neither the old nor the new index takes. More than 1,000 may be counted more than once.
 	Refused int64              `json:"refused"`
 	Seconds map[string]float64 `json:"seconds"`
 }
@@ -286,8 +290,14 @@ func (x *execution) judge(ctx context.Context, refused []indexing.Rejection) err
 	if len(found) > 0 {
 		return fmt.Errorf("%w, such as %s: %s", ErrRefused, found[0], reasons[found[0]])
 	}
-	x.state.Refused += int64(len(refused))
 	for _, r := range refused {
+		if slices.Contains(x.state.Known, r.ItemID) {
+			continue
+		}
+		x.state.Refused++
+		if len(x.state.Known) < maxKnown {
+			x.state.Known = append(x.state.Known, r.ItemID)
+		}
 		if len(x.state.Reasons) < maxReasons {
 			x.state.Reasons = append(x.state.Reasons, r.ItemID.String()+": "+r.Reason)
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -477,4 +478,50 @@ func TestItemsThatTheNewIndexRefusesStayFound(t *testing.T) {
 	require.ErrorIs(t, err, rebuild.ErrRefused)
 	require.Equal(t, w.old, w.index(t))
 	w.settled(t)
+}
+
+// TestAnItemThatBothIndicesRefuseIsCountedOnce though it changed a moment ago, so that every pass sends it again, and all items are sent
+// once more.
+func TestAnItemThatBothIndicesRefuseIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	def, err := elastic.Definition(elastic.Params{RefreshInterval: 200 * time.Millisecond})
+	require.NoError(t, err)
+	def.Mappings["properties"].(map[string]any)["source_url"] = map[string]any{"type": "long"}
+	put(t, w.es, http.MethodPut, "/_index_template/"+elastic.TemplateName(w.alias), def.Template(w.alias))
+	w.rebuild(t, nil)
+	w.ends(t, "SUCCEEDED")
+	id := w.Item(t, w.collection, "refused", "")
+	w.Exec(t, "UPDATE items SET source_url = 'https://example.com' WHERE id = $1", id)
+	refused, err := w.items.Sync(t.Context(), []indexing.Target{{ItemID: id, Version: 1}})
+	require.NoError(t, err)
+	require.Len(t, refused, 1)
+
+	w.enqueue(t)
+	killed, kill := context.WithCancel(t.Context())
+	_, err = w.run(killed, t, w.es, func(_ context.Context, phase string) {
+		if phase == "catch up" {
+			kill()
+		}
+	})
+	require.ErrorIs(t, err, context.Canceled)
+	strays := func(method string, body any) { // more than may be on their way
+		var target string
+		require.NoError(t, w.Pool.QueryRow(t.Context(), "SELECT target FROM search_rebuilds").Scan(&target))
+		for n := range 9 {
+			put(t, w.es, method, "/"+target+"/_doc/stray-"+strconv.Itoa(n)+"?refresh=true", body)
+		}
+	}
+	var backfills int
+	result := w.rebuild(t, func(_ context.Context, phase string) {
+		switch {
+		case phase == "verify" && backfills == 0:
+			strays(http.MethodPut, map[string]any{"title": "nobody's"})
+		case phase == "backfill":
+			backfills++
+			strays(http.MethodDelete, nil)
+		}
+	})
+	require.Equal(t, 1, backfills)
+	require.EqualValues(t, 1, result.Refused)
 }

@@ -61,6 +61,7 @@ func (x *execution) verify(ctx context.Context) (string, error) {
 	x.deps.Logger.WarnContext(ctx, "the new search index is not as the items are, they are sent again", "index", x.row.IndexName, "difference", wrong)
 	x.state.Again++
 	x.state.After, x.state.Done = uuid.Nil, 0
+	x.state.Refused, x.state.Known, x.state.Reasons = 0, nil, nil // everything is sent anew
 	return phaseBackfill, nil
 }
 
