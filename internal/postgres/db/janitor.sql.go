@@ -243,7 +243,8 @@ const tryJanitorLock = `-- name: TryJanitorLock :one
 SELECT pg_try_advisory_lock($1::bigint)::boolean
 `
 
-// Batches of what has been kept long enough. Rows are locked where they are chosen and those in use are skipped: they wait for the next pass.
+// Batches of what has been kept long enough. Rows are locked where they are chosen and those in use are skipped: they wait for the next pass. Tags and
+// memberships are chosen by their collection alone, whose end is final: of them nobody makes something that has to stay.
 // Session-level, as TryLeadership.
 func (q *Queries) TryJanitorLock(ctx context.Context, key int64) (bool, error) {
 	row := q.db.QueryRow(ctx, tryJanitorLock, key)
