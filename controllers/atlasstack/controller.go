@@ -154,6 +154,8 @@ func (r *Reconciler) now() time.Time {
 type pass struct {
 	stack  *v1alpha1.AtlasStack
 	inputs workloads.Inputs
+	// problems are what is wrong with what the stack refers to.
+	problems []*problem
 	// memory is what is known of the stack from earlier passes.
 	memory *remembered
 	// recipe is what the roles are made of in this pass.

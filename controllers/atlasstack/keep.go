@@ -2,6 +2,7 @@ package atlasstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -36,9 +37,9 @@ func (r *Reconciler) keepWorkloads(ctx context.Context, p *pass) (string, error)
 // keepRole keeps a role as it was applied last or, of which a restarted operator knows nothing, as that found it. It reports whether there is something to keep.
 func (r *Reconciler) keepRole(ctx context.Context, p *pass, role workloads.Role) (known bool, err error) {
 	if from := p.memory.made[role]; from != nil {
-		p.noteStale(role, from.inputs)
+		marked := r.markStale(ctx, p, role, from.inputs)
 		p.applied[role], err = r.applyRole(ctx, p.earlier(from), role)
-		return true, err
+		return true, errors.Join(err, marked)
 	}
 	name := metav1.ObjectMeta{Namespace: p.stack.Namespace, Name: workloads.Name(p.stack, role)}
 	if p.stack.Spec.Hibernate {
@@ -53,7 +54,9 @@ func (r *Reconciler) keepRole(ctx context.Context, p *pass, role workloads.Role)
 			return false, err
 		}
 	}
-	r.noteFoundStale(ctx, p, role)
+	if err := r.markStale(ctx, p, role, nil); err != nil {
+		return false, err
+	}
 	return r.applyFound(ctx, p, role)
 }
 

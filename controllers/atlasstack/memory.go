@@ -22,8 +22,6 @@ type remembered struct {
 	// made are what each role's Deployment was last made of, and found are the objects of those that this process has not made yet.
 	made  map[workloads.Role]*recipe
 	found map[workloads.Role][]found
-	// stale are the roles whose pods may have started with what a Secret held while the role was kept as it was.
-	stale map[workloads.Role]bool
 	// read is what the Secrets and ConfigMaps of a stack held last whose deletion needs them, by kind and name. They may be deleted before the stack is.
 	read map[string]content
 	// reread is true when the cache may be behind for good: the API server refused something in the last pass, which may mean that the watch is refused as well, or has
@@ -75,7 +73,7 @@ func (m *memory) of(stack *v1alpha1.AtlasStack) *remembered {
 	name := types.NamespacedName{Namespace: stack.Namespace, Name: stack.Name}
 	known := m.byStack[name]
 	if known == nil || known.uid != stack.UID {
-		known = &remembered{uid: stack.UID, made: map[workloads.Role]*recipe{}, found: map[workloads.Role][]found{}, stale: map[workloads.Role]bool{}}
+		known = &remembered{uid: stack.UID, made: map[workloads.Role]*recipe{}, found: map[workloads.Role][]found{}}
 		if m.byStack == nil {
 			m.byStack = map[types.NamespacedName]*remembered{}
 		}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -34,6 +35,8 @@ type life struct {
 	calls  int
 	dead   bool
 	writes []bool // what each call was, in the order of the calls
+	// behind is what the operator sees of the Deployments, by name, instead of what there is.
+	behind map[string]*appsv1.Deployment
 }
 
 func (l *life) do(write bool, call func() error) error {
@@ -67,6 +70,10 @@ func (l *life) isDead() bool {
 func (l *life) mortal(base client.WithWatch, namespace string) client.Client {
 	return interceptor.NewClient(base, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, options ...client.GetOption) error {
+			if d, ok := o.(*appsv1.Deployment); ok && l.behind[key.Name] != nil {
+				l.behind[key.Name].DeepCopyInto(d)
+				return nil
+			}
 			return l.do(false, func() error { return c.Get(ctx, key, o, options...) })
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, options ...client.ListOption) error {

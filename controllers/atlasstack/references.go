@@ -27,7 +27,10 @@ import (
 const referencesRetry = 30 * time.Second
 
 // problem is one thing that is wrong with a Secret.
-type problem struct{ reason, message string }
+type problem struct {
+	reason, message string
+	input           workloads.Input // the one whose value is invalid, or one that the same roles use
+}
 
 func (e *problem) Error() string { return e.message }
 
@@ -38,7 +41,7 @@ func (r *Reconciler) resolveReferences(ctx context.Context, p *pass) (string, er
 	if err != nil {
 		return "", err
 	}
-	p.inputs, p.auth = inputs, objects.read["Secret/"+workloads.AuthSecretName(p.stack)]
+	p.inputs, p.problems, p.auth = inputs, problems, objects.read["Secret/"+workloads.AuthSecretName(p.stack)]
 	p.memory.readFrom(p.stack, objects.read)
 	if len(problems) == 0 {
 		return "every Secret, ConfigMap and key exists", nil
@@ -70,7 +73,7 @@ func choose(stack *v1alpha1.AtlasStack, inputs workloads.Inputs, choices map[str
 	}
 	delete(inputs, workloads.ElasticsearchUsername)
 	delete(inputs, workloads.ElasticsearchPassword)
-	return &problem{v1alpha1.ReasonSecretKeyMissing, fmt.Sprintf(
+	return &problem{reason: v1alpha1.ReasonSecretKeyMissing, message: fmt.Sprintf(
 		"Secret %s has neither the key apiKey nor both username and password: add one or the other", ref.Name)}
 }
 
@@ -82,7 +85,7 @@ func checkPair(stack *v1alpha1.AtlasStack, inputs workloads.Inputs) *problem {
 	}
 	if _, err := tlsconfig.Client(nil, certificate, key); err != nil {
 		return &problem{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("tls.crt and tls.key of Secret %s are no certificate with its key in PEM",
-			stack.Spec.Kafka.TLS.ClientCertificateSecretRef.Name)}
+			stack.Spec.Kafka.TLS.ClientCertificateSecretRef.Name), workloads.KafkaKey}
 	}
 	return nil
 }
@@ -153,7 +156,7 @@ func (o *objectReader) key(ctx context.Context, ref workloads.Reference) ([]byte
 	if ref.Generated {
 		way += ", or delete the Secret to have it generated again"
 	}
-	return nil, &problem{v1alpha1.ReasonSecretKeyMissing, fmt.Sprintf("%s %s has no key %s: %s", ref.Kind(), ref.Name, ref.Key, way)}
+	return nil, &problem{reason: v1alpha1.ReasonSecretKeyMissing, message: fmt.Sprintf("%s %s has no key %s: %s", ref.Kind(), ref.Name, ref.Key, way)}
 }
 
 // object returns what an object holds, read once in a pass, and from the API server only when it is of another version than the last time.
@@ -168,7 +171,9 @@ func (o *objectReader) object(ctx context.Context, ref workloads.Reference) (con
 		found, err = last, nil
 	}
 	if barred && err != nil {
-		return content{}, &problem{v1alpha1.ReasonSecretNotFound, fmt.Sprintf("the operator may not read %s %s any more in namespace %s", ref.Kind(), ref.Name, o.stack.Namespace)}
+		return content{}, &problem{
+			reason: v1alpha1.ReasonSecretNotFound, message: fmt.Sprintf("the operator may not read %s %s any more in namespace %s", ref.Kind(), ref.Name, o.stack.Namespace),
+		}
 	}
 	if apierrors.IsNotFound(err) {
 		reason, what := v1alpha1.ReasonSecretNotFound, "the key "+ref.Key
@@ -178,7 +183,9 @@ func (o *objectReader) object(ctx context.Context, ref workloads.Reference) (con
 		if ref.Choice {
 			what = "the key apiKey, or username and password"
 		}
-		return content{}, &problem{reason, fmt.Sprintf("%s %s does not exist in namespace %s: create it with %s", ref.Kind(), ref.Name, o.stack.Namespace, what)}
+		return content{}, &problem{
+			reason: reason, message: fmt.Sprintf("%s %s does not exist in namespace %s: create it with %s", ref.Kind(), ref.Name, o.stack.Namespace, what),
+		}
 	}
 	if err != nil {
 		return content{}, err
@@ -226,7 +233,7 @@ func checkValue(stack *v1alpha1.AtlasStack, ref workloads.Reference, value []byt
 	default:
 	}
 	if err != nil {
-		return &problem{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("key %s of %s %s %v", ref.Key, ref.Kind(), ref.Name, err)}
+		return &problem{v1alpha1.ReasonSecretInvalid, fmt.Sprintf("key %s of %s %s %v", ref.Key, ref.Kind(), ref.Name, err), ref.Input}
 	}
 	return nil
 }

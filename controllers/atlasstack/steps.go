@@ -252,7 +252,8 @@ func (r *Reconciler) applyWorkloads(ctx context.Context, p *pass) (string, error
 	generations := map[workloads.Role]int64{}
 	failures := []error{r.keepMigrator(ctx, p)}
 	for _, role := range workloads.Roles() {
-		if err := r.restartStale(ctx, p, role); err != nil {
+		restarted, err := r.restartStale(ctx, p, role)
+		if err != nil {
 			failures = append(failures, err)
 			continue
 		}
@@ -260,7 +261,7 @@ func (r *Reconciler) applyWorkloads(ctx context.Context, p *pass) (string, error
 		if err != nil {
 			failures = append(failures, err)
 		}
-		generations[role] = generation
+		generations[role] = max(generation, restarted)
 	}
 	if err := gravest(failures); err != nil {
 		return "", err

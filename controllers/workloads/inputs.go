@@ -202,11 +202,14 @@ func (i Input) use() use {
 // Public tells whether an input may be shown, in a message for example.
 func (i Input) Public() bool { return i.use().public }
 
+// UsedBy tells whether the pods of a role take an input, where it is there.
+func (i Input) UsedBy(role Role) bool { return i.use().roles(role) }
+
 // usedBy are the references that a role's pods take, of those that are there.
 func usedBy(stack *v1alpha1.AtlasStack, role Role, inputs Inputs) []Reference {
 	return slices.DeleteFunc(References(stack), func(ref Reference) bool {
 		_, there := inputs[ref.Input]
-		return !there || !ref.Input.use().roles(role)
+		return !there || !ref.Input.UsedBy(role)
 	})
 }
 
