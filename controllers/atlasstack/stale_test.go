@@ -162,7 +162,10 @@ func TestAStackIsNotReadyBeforeStalePodsAreReplaced(t *testing.T) {
 	url("postgres://atlas:a b@db/atlas")
 	for range 3 {
 		require.NoError(t, w.turn())
+		_, err := w.play() // the mark counts as a generation
+		require.NoError(t, err)
 	}
+	require.NoError(t, w.turn())
 	url(databaseURL)
 	w.life.behind = map[string]*appsv1.Deployment{}
 	for _, role := range workloads.Roles() {
