@@ -7,13 +7,17 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/atlas-platform/atlas/internal/consistency"
 	"github.com/atlas-platform/atlas/internal/event"
 	"github.com/atlas-platform/atlas/internal/indexing/indexingtest"
+	"github.com/atlas-platform/atlas/internal/portable"
+	"github.com/atlas-platform/atlas/internal/postgres/db"
 	"github.com/atlas-platform/atlas/internal/postgres/pgtest"
+	"github.com/atlas-platform/atlas/internal/transfer"
 )
 
 // history writes entities together with their events: as the API, the relay and the audit consumer would.
@@ -235,6 +239,44 @@ func TestAuditDifferencesAreFound(t *testing.T) {
 	}
 }
 
+// prune has what was recorded until now leave the trail; the rows are forgotten beside it.
+func (h *history) prune(t *testing.T) {
+	t.Helper()
+	h.Exec(t, "ALTER TABLE audit_segments DISABLE TRIGGER USER")
+	h.Exec(t, `INSERT INTO audit_segments (kafka_partition, first_position, last_position, first_previous_hash, last_hash, first_recorded_at,
+		last_recorded_at, file, file_bytes, file_sha256, pruned_at, first_event_id, last_event_id, event_ids)
+		VALUES (7, 1, 3, '', '', now(), now(), 'f', 1, '', now(), $1, $1, ARRAY[$1::uuid])`, uuid.New())
+}
+
+// TestAnImportedItemIsAsOldAsItsImport, whatever it says of itself: what was pruned before can't have told of it.
+func TestAnImportedItemIsAsOldAsItsImport(t *testing.T) {
+	t.Parallel()
+	h := newHistory(t, pgtest.New(t))
+	c := h.collection(t)
+	imported := func(title string) uuid.UUID {
+		old := time.Date(2019, 1, 22, 10, 0, 0, 0, time.UTC)
+		item, wrong := transfer.Check(portable.Item{Title: title, CreatedAt: old, UpdatedAt: old}, time.Now())
+		require.Empty(t, wrong)
+		require.NoError(t, pgx.BeginFunc(t.Context(), h.Pool, func(tx pgx.Tx) error {
+			_, err := (&transfer.Importer{Collection: c, Author: h.User}).Write(t.Context(), db.New(tx), []transfer.Item{item}, time.Now())
+			return err
+		}))
+		h.Exec(t, "DELETE FROM outbox")
+		var id uuid.UUID
+		require.NoError(t, h.Pool.QueryRow(t.Context(), "SELECT id FROM items WHERE title = $1", title).Scan(&id))
+		return id
+	}
+	imported("pruned")
+	h.prune(t)
+	require.True(t, h.audit(t).Clean())
+
+	lost, begun := imported("lost"), imported("begun")
+	h.told(t, event.ItemCreated, entity(event.EntityItem, imported("told"), c), 1, nil)
+	h.Update(t, begun, "new title")
+	h.told(t, event.ItemUpdated, entity(event.EntityItem, begun, c), 2, nil)
+	require.Equal(t, map[consistency.Kind][]string{consistency.AuditStale: {lost.String()}, consistency.AuditGap: {begun.String()}}, found(h.audit(t)))
+}
+
 // TestWhatWasPrunedIsNotMissing: whole segments leave the trail, oldest first.
 func TestWhatWasPrunedIsNotMissing(t *testing.T) {
 	t.Parallel()
@@ -244,10 +286,7 @@ func TestWhatWasPrunedIsNotMissing(t *testing.T) {
 	h.Exec(t, "DELETE FROM outbox")
 	h.forget(t, "entity_id IN ($1, $2) OR (entity_id = $3 AND data ->> 'entity_version' = '1')", c, old, changed)
 	require.False(t, h.audit(t).Clean())
-	h.Exec(t, "ALTER TABLE audit_segments DISABLE TRIGGER USER")
-	h.Exec(t, `INSERT INTO audit_segments (kafka_partition, first_position, last_position, first_previous_hash, last_hash, first_recorded_at,
-		last_recorded_at, file, file_bytes, file_sha256, pruned_at, first_event_id, last_event_id, event_ids)
-		VALUES (7, 1, 3, '', '', now(), now(), 'f', 1, '', now(), $1, $1, ARRAY[$1::uuid])`, uuid.New())
+	h.prune(t)
 	report := h.audit(t)
 	require.True(t, report.Clean(), "%+v", report)
 

@@ -67,7 +67,8 @@ SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint A
     u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
     (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, '' AS state, 0 AS attempt,
-        i.created_at, i.updated_at
+        coalesce(i.imported_at, i.created_at) AS created_at,
+        CASE WHEN i.version = 1 THEN coalesce(i.imported_at, i.updated_at) ELSE i.updated_at END AS updated_at
      FROM items i WHERE i.id > $1 ORDER BY i.id LIMIT $2)
     UNION ALL
     (SELECT 'Collection', c.id, c.version, 1, '', 0, c.created_at, c.updated_at
@@ -95,7 +96,7 @@ type CheckEntitiesRow struct {
 }
 
 // What events tell of. first_version is the first one that has an event: the membership that comes with a collection is part of CollectionCreated.
-// Each table is read in its own order, so that its index serves.
+// Each table is read in its own order, so that its index serves. An imported item tells its own times: what counts is when it came.
 func (q *Queries) CheckEntities(ctx context.Context, afterID uuid.UUID, pageSize int32) ([]CheckEntitiesRow, error) {
 	rows, err := q.db.Query(ctx, checkEntities, afterID, pageSize)
 	if err != nil {
@@ -131,7 +132,8 @@ SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint A
     u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
     SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, '' AS state, 0 AS attempt,
-        i.created_at, i.updated_at
+        coalesce(i.imported_at, i.created_at) AS created_at,
+        CASE WHEN i.version = 1 THEN coalesce(i.imported_at, i.updated_at) ELSE i.updated_at END AS updated_at
     FROM items i WHERE i.id = ANY ($1::uuid[])
     UNION ALL
     SELECT 'Collection', c.id, c.version, 1, '', 0, c.created_at, c.updated_at FROM collections c WHERE c.id = ANY ($1::uuid[])

@@ -106,6 +106,7 @@ type Item struct {
 	SearchVector string
 	Metadata     json.RawMessage
 	SourceKey    []byte
+	ImportedAt   *time.Time
 }
 
 type ItemExtract struct {

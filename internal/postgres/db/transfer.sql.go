@@ -195,9 +195,9 @@ func (q *Queries) ImportItemTags(ctx context.Context, arg ImportItemTagsParams) 
 }
 
 const importItems = `-- name: ImportItems :many
-INSERT INTO items (id, collection_id, title, content, source_url, source_key, metadata, created_by, updated_by, created_at, updated_at)
+INSERT INTO items (id, collection_id, title, content, source_url, source_key, metadata, created_by, updated_by, created_at, updated_at, imported_at)
 SELECT n.id, $1, n.title, n.content, CASE WHEN n.source_key IS NOT NULL THEN n.source_url END, n.source_key, n.metadata::jsonb,
-       $2, $2, n.created_at, n.updated_at
+       $2, $2, n.created_at, n.updated_at, now()
 FROM ROWS FROM (
     unnest($3::uuid[]), unnest($4::text[]), unnest($5::text[]), unnest($6::text[]), unnest($7::bytea[]),
     unnest($8::text[]), unnest($9::timestamptz[]), unnest($10::timestamptz[])

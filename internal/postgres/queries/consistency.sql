@@ -24,13 +24,14 @@ SELECT DISTINCT o.aggregate_id FROM outbox o WHERE o.published_at IS NULL AND o.
 
 -- name: CheckEntities :many
 -- What events tell of. first_version is the first one that has an event: the membership that comes with a collection is part of CollectionCreated.
--- Each table is read in its own order, so that its index serves.
+-- Each table is read in its own order, so that its index serves. An imported item tells its own times: what counts is when it came.
 SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint AS version, u.first_version::bigint AS first_version,
     u.state::text AS state, u.attempt::integer AS attempt,
     u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
     (SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, '' AS state, 0 AS attempt,
-        i.created_at, i.updated_at
+        coalesce(i.imported_at, i.created_at) AS created_at,
+        CASE WHEN i.version = 1 THEN coalesce(i.imported_at, i.updated_at) ELSE i.updated_at END AS updated_at
      FROM items i WHERE i.id > @after_id ORDER BY i.id LIMIT @page_size)
     UNION ALL
     (SELECT 'Collection', c.id, c.version, 1, '', 0, c.created_at, c.updated_at
@@ -51,7 +52,8 @@ SELECT u.entity_type::text AS entity_type, u.id::uuid AS id, u.version::bigint A
     u.created_at::timestamptz AS created_at, u.updated_at::timestamptz AS updated_at
 FROM (
     SELECT 'Item' AS entity_type, i.id, i.version, 1 AS first_version, '' AS state, 0 AS attempt,
-        i.created_at, i.updated_at
+        coalesce(i.imported_at, i.created_at) AS created_at,
+        CASE WHEN i.version = 1 THEN coalesce(i.imported_at, i.updated_at) ELSE i.updated_at END AS updated_at
     FROM items i WHERE i.id = ANY (@ids::uuid[])
     UNION ALL
     SELECT 'Collection', c.id, c.version, 1, '', 0, c.created_at, c.updated_at FROM collections c WHERE c.id = ANY (@ids::uuid[])

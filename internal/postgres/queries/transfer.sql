@@ -49,9 +49,9 @@ SELECT i.id, (i.collection_id = @collection_id AND i.deleted_at IS NULL)::boolea
 -- name: ImportItems :many
 -- In one order, by source and then by id, so that two imports of the same items wait for each other instead of deadlocking. What is there already, by
 -- id or by source, is left out; the ids that come back are new.
-INSERT INTO items (id, collection_id, title, content, source_url, source_key, metadata, created_by, updated_by, created_at, updated_at)
+INSERT INTO items (id, collection_id, title, content, source_url, source_key, metadata, created_by, updated_by, created_at, updated_at, imported_at)
 SELECT n.id, @collection_id, n.title, n.content, CASE WHEN n.source_key IS NOT NULL THEN n.source_url END, n.source_key, n.metadata::jsonb,
-       @user_id, @user_id, n.created_at, n.updated_at
+       @user_id, @user_id, n.created_at, n.updated_at, now()
 FROM ROWS FROM (
     unnest(@ids::uuid[]), unnest(@titles::text[]), unnest(@contents::text[]), unnest(@source_urls::text[]), unnest(@source_keys::bytea[]),
     unnest(@metadatas::text[]), unnest(@created_ats::timestamptz[]), unnest(@updated_ats::timestamptz[])
