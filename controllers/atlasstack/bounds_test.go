@@ -1,6 +1,7 @@
 package atlasstack_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -9,13 +10,23 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/atlas-platform/atlas/api/v1alpha1"
+	"github.com/atlas-platform/atlas/controllers/workloads"
 	"github.com/atlas-platform/atlas/internal/testenv"
 )
 
-// deleted is a world whose stack was ready and is being deleted, with what went wrong before.
+// deleted is a world whose stack was ready and is being deleted, as the operator has seen, with what went wrong before.
 func deleted(t *testing.T, wrong func(*world)) *world {
+	t.Helper()
+	w := deletedUnseen(t, wrong)
+	require.NoError(t, w.turn())
+	return w
+}
+
+// deletedUnseen is one whose operator is away when the stack is deleted, and comes back later.
+func deletedUnseen(t *testing.T, wrong func(*world)) *world {
 	t.Helper()
 	testenv.Require(t, testenv.EnvtestAssets)
 	w, err := newWorld(t.Context(), theSuite)
@@ -30,9 +41,10 @@ func deleted(t *testing.T, wrong func(*world)) *world {
 	}))
 	require.NoError(t, w.settle())
 	wrong(w)
+	require.NoError(t, w.deleteStack())
 	stack, err := w.stack()
 	require.NoError(t, err)
-	require.NoError(t, w.client.Delete(t.Context(), stack))
+	w.began = stack.DeletionTimestamp.Time
 	return w
 }
 
@@ -141,14 +153,7 @@ func (w *world) deleteSecret(t *testing.T, name string) {
 
 func TestPodThatDoesNotEndHoldsADeletionUpFor4Minutes(t *testing.T) {
 	t.Parallel()
-	w := deleted(t, func(w *world) {
-		stack, err := w.stack()
-		require.NoError(t, err)
-		require.NoError(t, w.client.Create(t.Context(), &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "stuck", Labels: map[string]string{"platform.atlas.dev/stack": stack.Name}},
-			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "atlas", Image: image}}},
-		}))
-	})
+	w := deleted(t, func(w *world) { require.NoError(t, w.client.Create(t.Context(), w.pod())) })
 	require.False(t, w.after(t, 3*time.Minute))
 	require.Len(t, w.kafka.has(), 2)
 	require.True(t, w.after(t, 4*time.Minute))
@@ -158,13 +163,63 @@ func TestPodThatDoesNotEndHoldsADeletionUpFor4Minutes(t *testing.T) {
 
 func TestJobThatIsNotCancelledHoldsADeletionUpFor2Minutes(t *testing.T) {
 	t.Parallel()
-	w := deleted(t, func(w *world) {
-		job := &v1alpha1.AtlasJob{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "running", Finalizers: []string{v1alpha1.CancelJobFinalizer}}}
-		job.Spec.StackRef.Name, job.Spec.Type, job.Spec.Reindex = stackName, v1alpha1.AtlasJobTypeReindex, &v1alpha1.ReindexJob{}
-		require.NoError(t, w.client.Create(t.Context(), job))
-	})
+	w := deleted(t, func(w *world) { require.NoError(t, w.submit()) })
 	require.False(t, w.after(t, time.Minute))
 	require.NotZero(t, w.count(), "the API has to run")
 	require.True(t, w.after(t, 2*time.Minute))
 	require.Empty(t, w.kafka.has())
+}
+
+// pod is one of the stack's, which ends when the test says so.
+func (w *world) pod() *corev1.Pod {
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "indexer", Labels: map[string]string{workloads.StackLabel: stackName}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "atlas", Image: image}}},
+	}
+}
+
+// TestOperatorThatWasAwayWaitsForJobsAndPods as it would have, had it seen the deletion when it came.
+func TestOperatorThatWasAwayWaitsForJobsAndPods(t *testing.T) {
+	t.Parallel()
+	w := deletedUnseen(t, func(w *world) {
+		w.kafka.join(topicName+"-indexer", topicName+"-audit")
+		w.kafka.setMembers(true)
+		require.NoError(t, errors.Join(w.submit(), w.client.Create(t.Context(), w.pod())))
+	})
+	require.False(t, w.after(t, 6*time.Minute))
+	require.NotZero(t, w.count(), "the job is being cancelled, for which the API has to run")
+	_, err := w.play()
+	require.NoError(t, err)
+	require.False(t, w.after(t, 7*time.Minute))
+	require.Zero(t, w.count())
+	require.Len(t, w.kafka.has(), 4, "a pod could make the topic again")
+	require.True(t, w.elastic.there())
+
+	require.NoError(t, w.client.Delete(t.Context(), w.pod(), client.GracePeriodSeconds(0)))
+	w.kafka.setMembers(false)
+	require.True(t, w.after(t, 8*time.Minute))
+	require.Empty(t, w.kafka.has())
+	require.False(t, w.elastic.there())
+	require.Contains(t, w.told.notes, "Normal CleanedUp What the deletionPolicies say is deleted.")
+}
+
+// TestOperatorThatWasAwayGivesNothingUpForOneFailure of the first thing that it asks of the API server.
+func TestOperatorThatWasAwayGivesNothingUpForOneFailure(t *testing.T) {
+	t.Parallel()
+	w := deletedUnseen(t, func(*world) {})
+	w.clock = 6 * time.Minute
+	w.start(fault{call: 2})
+	require.ErrorIs(t, w.turn(), errFault)
+	require.True(t, w.after(t, w.clock))
+	require.Empty(t, w.kafka.has())
+	require.Empty(t, w.left())
+}
+
+func TestBrokerThatIsGoneHoldsADeletionUpFor4MinutesMoreWhenTheOperatorWasAway(t *testing.T) {
+	t.Parallel()
+	w := deletedUnseen(t, func(w *world) { w.kafka.setDown(true) })
+	require.False(t, w.after(t, 6*time.Minute))
+	require.False(t, w.elastic.there())
+	require.True(t, w.after(t, 10*time.Minute))
+	require.Contains(t, w.left(), w.kafka.address+" (connection refused)")
 }

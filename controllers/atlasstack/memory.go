@@ -3,6 +3,7 @@ package atlasstack
 import (
 	"strings"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -27,6 +28,8 @@ type remembered struct {
 	// reread is true when the cache may be behind for good: the API server refused something in the last pass, which may mean that the watch is refused as well, or has
 	// another version of the stack.
 	reread bool
+	// deleted is when this process first saw that the stack is being deleted.
+	deleted time.Time
 	// failing is why a pod of a migration Job failed, as last seen: the pods of a Job that took too long are gone.
 	failing struct {
 		job types.UID

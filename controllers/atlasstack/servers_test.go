@@ -81,6 +81,7 @@ type kafkaServer struct {
 	connections int
 	topics      map[string]topic.State
 	groups      map[string]bool
+	members     bool   // the groups have some
 	deleting    func() // is called when a topic is deleted
 }
 
@@ -147,8 +148,17 @@ func (k *kafkaServer) Delete(_ context.Context, name string) error {
 func (k *kafkaServer) DeleteGroup(_ context.Context, name string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.members && k.groups[name] {
+		return &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: "could not delete consumer group " + name + " yet: it still has members"}
+	}
 	delete(k.groups, name)
 	return nil
+}
+
+func (k *kafkaServer) setMembers(members bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.members = members
 }
 
 // join makes the consumer groups that the pods would.

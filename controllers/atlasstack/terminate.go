@@ -2,6 +2,7 @@ package atlasstack
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -28,13 +29,17 @@ import (
 
 // How long after a stack was deleted each part of its end is waited for. What isn't done by then is left behind.
 const (
+	// headStart is how old a deletion is at most, for all of these, when an operator first sees it. One that was away has asked for nothing yet.
+	headStart = time.Minute
 	// secretPatience is for credentials that were deleted before the stack, with its namespace for example.
 	secretPatience = 30 * time.Second
 	jobsPatience   = 2 * time.Minute
 	podsPatience   = 4 * time.Minute
 	// cleanupPatience bounds the whole.
 	cleanupPatience = 5 * time.Minute
-	cleanupPoll     = 2 * time.Second
+	// busyPatience comes on top, while others keep the server from being asked at all.
+	busyPatience = time.Minute
+	cleanupPoll  = 2 * time.Second
 )
 
 // Reasons of the Events that tell how a stack ended.
@@ -47,9 +52,10 @@ const (
 type ending struct {
 	*pass
 
-	age     time.Duration
-	waiting []string // what is waited for
-	left    []string // what stays, where, and why
+	until   time.Time     // when the whole has taken long enough
+	age     time.Duration // how long it takes already
+	waiting []string      // what is waited for
+	left    []string      // what stays, where, and why
 	after   time.Duration
 }
 
@@ -59,10 +65,15 @@ func (r *Reconciler) terminate(ctx context.Context, before *v1alpha1.AtlasStack)
 	if !controllerutil.ContainsFinalizer(before, v1alpha1.CleanupFinalizer) {
 		return ctrl.Result{}, nil // the garbage collector removes what the stack owns
 	}
-	e := &ending{
-		pass: &pass{stack: before.DeepCopy(), failed: map[string]error{}, inputs: workloads.Inputs{}, memory: r.memory.of(before)},
-		age:  r.now().Sub(before.DeletionTimestamp.Time), after: cleanupPoll,
+	p := &pass{stack: before.DeepCopy(), failed: map[string]error{}, inputs: workloads.Inputs{}, memory: r.memory.of(before)}
+	now, began := r.now(), before.DeletionTimestamp.Time
+	if p.memory.deleted.IsZero() {
+		p.memory.deleted = now
 	}
+	if seen := p.memory.deleted.Add(-headStart); began.Before(seen) {
+		began = seen
+	}
+	e := &ending{pass: p, until: began.Add(cleanupPatience), age: now.Sub(began), after: cleanupPoll}
 	switch {
 	case before.Annotations[v1alpha1.SkipCleanupAnnotation] == "true":
 		e.leave("the annotation " + v1alpha1.SkipCleanupAnnotation + " says so")
@@ -210,7 +221,11 @@ func (r *Reconciler) settle(ctx context.Context, e *ending, server, what string,
 		e.left = append(e.left, what+" ("+stalled.Message+")")
 		return nil
 	}
-	if waiting, ok := apply.AsWaiting(err); ok && e.age < cleanupPatience {
+	patience := cleanupPatience
+	if errors.As(err, &busy{}) {
+		patience += busyPatience
+	}
+	if waiting, ok := apply.AsWaiting(err); ok && e.age < patience {
 		e.waiting = append(e.waiting, waiting.Message)
 		if waiting.After > 0 {
 			e.after = min(e.after, waiting.After)
@@ -335,8 +350,7 @@ func (r *Reconciler) readCredentials(ctx context.Context, p *pass, server string
 // summarizeTerminating says what is waited for.
 func summarizeTerminating(e *ending) {
 	stack, conditions := e.stack, &e.stack.Status.Conditions
-	until := stack.DeletionTimestamp.Add(cleanupPatience).UTC().Format(time.RFC3339)
-	message := "being deleted, done at " + until + " at the latest: " + strings.Join(e.waiting, "; ")
+	message := "being deleted, done at " + e.until.UTC().Format(time.RFC3339) + " at the latest: " + strings.Join(e.waiting, "; ")
 	stack.Status.ObservedGeneration = stack.Generation
 	meta.RemoveStatusCondition(conditions, v1alpha1.ConditionStalled)
 	apply.SetCondition(conditions, stack.Generation, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonTerminating, message)

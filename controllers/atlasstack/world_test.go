@@ -48,6 +48,7 @@ type world struct {
 	life      *life
 	operator  *atlasstack.Reconciler
 	clock     time.Duration // how far the operator's clock is ahead
+	began     time.Time     // from when on that clock stands still, but for clock; zero while it runs
 	told      *told
 	kinds     []schema.GroupVersionKind
 }
@@ -72,7 +73,7 @@ func (w *world) start(f fault) {
 	mortal := w.life.mortal(w.direct, w.namespace)
 	w.operator = (&atlasstack.Reconciler{
 		Client: mortal, Reader: mortal, Recorder: w.told, Namespace: operatorNamespace,
-		Clock: func() time.Time { return time.Now().Add(w.clock) },
+		Clock: w.now,
 		ConnectTopic: func(ctx context.Context, target topic.Target) (topic.Admin, error) {
 			admin, err := w.servers.connectTopic(ctx, target)
 			return mortalTopics{admin, w.life}, err
@@ -82,6 +83,13 @@ func (w *world) start(f fault) {
 			return mortalIndices{admin, w.life}, err
 		},
 	}).Direct()
+}
+
+func (w *world) now() time.Time {
+	if w.began.IsZero() {
+		return time.Now().Add(w.clock)
+	}
+	return w.began.Add(w.clock)
 }
 
 // told are the Events of the operators, in one world.
