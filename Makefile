@@ -53,7 +53,7 @@ test-faults: ## Kill, pause, restart and cut off everything at random under a wo
 	@go test ./test/faults -run TestFaults -v -count=1 -timeout 120m -faults.count=$(or $(FAULTS),12) -faults.seed=$(or $(SEED),0) -faults.report=$(abspath $(REPORT))
 
 .PHONY: test-operator-faults
-test-operator-faults: devenv ## Fail and kill the operator at every call that it makes while a stack is made, changed, upgraded and deleted, one at a time; about 30 minutes
+test-operator-faults: devenv ## Fail and kill the operator at every call that it makes while a stack is made, changed, upgraded, rolled back and deleted, one at a time; about 30 minutes
 	@KUBEBUILDER_ASSETS="$$($(DEVENV) assets)" FAULTS=all go test ./controllers/atlasstack -run TestEveryFault -v -count=1 -timeout 120m
 
 .PHONY: test-reindex

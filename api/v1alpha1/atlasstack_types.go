@@ -293,7 +293,8 @@ type ComponentStatus struct {
 
 // MigrationStatus remembers a migration that succeeded.
 type MigrationStatus struct {
-	// inputs is the hash over the image, the database's URL and the admin's login that the migration ran with.
+	// inputs is the hash over the image, the database's URL and the admin's login that the migration ran with. It is empty
+	// once one with others is to run, whose changes this one does not account for.
 	// +required
 	Inputs string `json:"inputs"`
 	// image is the image that it ran with.

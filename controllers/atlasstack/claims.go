@@ -27,7 +27,7 @@ import (
 // claimIndex finds the stacks that want a topic or an alias at an address, or that have it on a cluster.
 const claimIndex = "claims"
 
-// recordedSoon is when a pass goes on that has put a claim into the status.
+// recordedSoon is when a stack is looked at again whose status has to tell of something before it is done.
 const recordedSoon = 20 * time.Millisecond
 
 func indexClaimed(mgr ctrl.Manager) error {

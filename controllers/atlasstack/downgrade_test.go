@@ -1,17 +1,21 @@
 package atlasstack_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/stretchr/testify/require"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/atlas-platform/atlas/api/v1alpha1"
 	"github.com/atlas-platform/atlas/controllers/workloads"
 	"github.com/atlas-platform/atlas/internal/exitcode"
+	"github.com/atlas-platform/atlas/internal/testenv"
 )
 
 // TestDowngradeIsRefused: the image is older than the database. Neither the old pods nor the database change, and either way out works.
@@ -59,6 +63,12 @@ func (b *bundle) refuseMigration() {
 			ExitCode: exitcode.SchemaAhead, Reason: "Error", Message: "error: the database has schema version 25, and this release knows 19 at most",
 		}},
 	})
+	endRefused(job)
+	require.NoError(b.t, b.client.Status().Update(b.t.Context(), job))
+}
+
+// endRefused ends a Job as the Job controller does when its pod ended with exitcode.SchemaAhead.
+func endRefused(job *batchv1.Job) {
 	now := metav1.Now()
 	job.Status.StartTime, job.Status.Failed = &now, 1
 	for _, kind := range []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed} {
@@ -67,5 +77,63 @@ func (b *bundle) refuseMigration() {
 			Message: "Container atlas for pod failed with exit code 10 matching FailJob rule at index 0",
 		})
 	}
-	require.NoError(b.t, b.client.Status().Update(b.t.Context(), job))
+}
+
+// TestARollBackAsksTheDatabase, because the newer release may have migrated it, whatever else goes wrong.
+func TestARollBackAsksTheDatabase(t *testing.T) {
+	t.Parallel()
+	back := func(w *world) error {
+		return w.update(func(s *v1alpha1.AtlasStackSpec) { s.Image, s.Hibernate = image, false })
+	}
+	for name, rollBack := range map[string]func(*testing.T, *world){
+		"nothing": func(t *testing.T, w *world) { require.NoError(t, back(w)) },
+		"the status is not written": func(t *testing.T, w *world) {
+			require.NoError(t, back(w))
+			w.start(fault{mute: true})
+			require.ErrorIs(t, w.turn(), errFault)
+			w.start(fault{})
+		},
+		"the Job was deleted meanwhile": func(t *testing.T, w *world) {
+			require.NoError(t, w.update(func(s *v1alpha1.AtlasStackSpec) { s.Hibernate = true }))
+			require.NoError(t, w.turn())
+			require.NoError(t, w.client.Delete(t.Context(), w.migration(t), client.PropagationPolicy(metav1.DeletePropagationBackground)))
+			require.NoError(t, back(w))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			testenv.Require(t, testenv.EnvtestAssets)
+			w, err := newWorld(t.Context(), theSuite)
+			require.NoError(t, err)
+			require.NoError(t, w.create())
+			require.NoError(t, w.settle())
+			first := w.migration(t)
+			require.NoError(t, w.upgrade())
+			require.NoError(t, errors.Join(w.turn(), w.turn()))
+			require.NotEqual(t, first.Name, w.migration(t).Name)
+
+			rollBack(t, w)
+			require.NoError(t, errors.Join(w.turn(), w.turn()))
+			job := w.migration(t)
+			require.Equal(t, first.Name, job.Name)
+			require.NotEqual(t, first.UID, job.UID)
+			endRefused(job)
+			require.NoError(t, w.client.Status().Update(t.Context(), job))
+			require.NoError(t, w.turn())
+			stack, err := w.stack()
+			require.NoError(t, err)
+			stalled := meta.FindStatusCondition(stack.Status.Conditions, v1alpha1.ConditionStalled)
+			require.NotNil(t, stalled, "%v", stack.Status.Conditions)
+			require.Equal(t, v1alpha1.ReasonDowngradeRefused, stalled.Reason)
+		})
+	}
+}
+
+// migration is the only migration Job.
+func (w *world) migration(t *testing.T) *batchv1.Job {
+	t.Helper()
+	jobs := &batchv1.JobList{}
+	require.NoError(t, w.client.List(t.Context(), jobs, client.InNamespace(w.namespace)))
+	require.Len(t, jobs.Items, 1)
+	return &jobs.Items[0]
 }

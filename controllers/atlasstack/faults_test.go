@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,7 +31,10 @@ type phase struct {
 
 // wholeLife ends with a deletion that deletes topic and index too.
 func wholeLife() []phase {
-	return []phase{{name: "create", do: (*world).create}, {name: "update", do: (*world).change}, {name: "upgrade", do: (*world).upgrade}, {name: "delete", do: (*world).remove}}
+	return []phase{
+		{name: "create", do: (*world).create}, {name: "update", do: (*world).change}, {name: "upgrade", do: (*world).upgrade},
+		{name: "rollback", do: (*world).rollBack}, {name: "delete", do: (*world).remove},
+	}
 }
 
 // shortLife ends with a deletion that keeps them, and cancels a job.
@@ -54,6 +59,22 @@ func (w *world) change() error {
 
 func (w *world) upgrade() error {
 	return w.update(func(s *v1alpha1.AtlasStackSpec) { s.Image = "registry.example.com/atlas:2.0.0" })
+}
+
+// rollBack has a newer release begin to migrate, and returns to the one before.
+func (w *world) rollBack() error {
+	var newer, before string
+	err := w.update(func(s *v1alpha1.AtlasStackSpec) {
+		before, s.Image = s.Image, "registry.example.com/atlas:3.0.0"
+		newer = s.Image
+	})
+	for begun, turns := false, 0; err == nil && !begun && turns < 10; turns++ {
+		_ = w.turn() // the fault may be in this one
+		jobs := &batchv1.JobList{}
+		err = w.client.List(w.ctx, jobs, client.InNamespace(w.namespace))
+		begun = slices.ContainsFunc(jobs.Items, func(job batchv1.Job) bool { return job.Spec.Template.Spec.Containers[0].Image == newer })
+	}
+	return errors.Join(err, w.update(func(s *v1alpha1.AtlasStackSpec) { s.Image = before }))
 }
 
 // submit makes a job that was submitted and runs.
@@ -95,7 +116,7 @@ func faultsOf(writes []bool) (faults []fault) {
 	return faults
 }
 
-// TestEveryFaultEndsInTheSameState: whatever one call of the operator comes to, while a stack is made, changed, upgraded and deleted, everything is as if it
+// TestEveryFaultEndsInTheSameState: whatever one call of the operator comes to, while a stack is made, changed, upgraded, rolled back and deleted, everything is as if it
 // had not happened, in the cluster, in Kafka and in Elasticsearch. FAULTS=all tries every fault of every call, which takes long; otherwise
 // one call in fifteen has one, other ones each time.
 func TestEveryFaultEndsInTheSameState(t *testing.T) {

@@ -35,8 +35,14 @@ func (r *Reconciler) migrate(ctx context.Context, p *pass) (string, error) {
 	if err := r.dropSuperseded(ctx, p, name.Name); err != nil {
 		return "", err
 	}
-	if done := p.stack.Status.Migration; done != nil && done.Inputs == inputs {
+	done := p.stack.Status.Migration
+	if done != nil && done.Inputs == inputs {
 		return migrated(done), nil
+	}
+	if done != nil && done.Inputs != "" {
+		// It stops counting before another one runs, which changes the database: of that one nothing may be left but this.
+		done.Inputs = ""
+		return "", &apply.Waiting{Reason: v1alpha1.ReasonProgressing, Message: "a migration with image " + p.stack.Spec.Image + " is to be started", After: recordedSoon}
 	}
 	// A live read: what follows starts and deletes Jobs, which a stale cache must not decide.
 	job := &batchv1.Job{}
@@ -105,8 +111,8 @@ func (r *Reconciler) dropSuperseded(ctx context.Context, p *pass, current string
 		if err := r.deleteJob(ctx, job); err != nil {
 			return err
 		}
-		if done := p.stack.Status.Migration; done != nil && job.Name != workloads.MigrationName(p.stack, done.Inputs) {
-			p.stack.Status.Migration = nil // it may have changed the database, wholly or in part, after the last one that counted
+		if done := p.stack.Status.Migration; done != nil && job.Spec.Template.Spec.Containers[0].Image != done.Image {
+			p.stack.Status.Migration = nil // it may have changed the database, wholly or in part, so that the image of the last one that counted may be too old
 		}
 	}
 	return nil

@@ -33,7 +33,7 @@ func (r *Reconciler) keepMigrationAccount(ctx context.Context, p *pass) error {
 // and nothing else of it is put right: what it did is done.
 func (r *Reconciler) keepMigrationJob(ctx context.Context, p *pass) error {
 	done := p.stack.Status.Migration
-	if done == nil {
+	if done == nil || done.Inputs == "" {
 		return nil
 	}
 	job := &batchv1.Job{}

@@ -24,6 +24,7 @@ type fault struct {
 	call  int  // the n-th one; 0 for none
 	after bool // it takes effect, and nobody hears of it
 	dies  bool // nor does anything later, in this operator's life
+	mute  bool // no status is written, in this operator's life
 }
 
 var errFault = errors.New("the call failed, says the test")
@@ -92,6 +93,9 @@ func (l *life) mortal(base client.WithWatch, namespace string) client.Client {
 			return l.do(true, func() error { return c.Apply(ctx, o, options...) })
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, name string, o client.Object, patch client.Patch, options ...client.SubResourcePatchOption) error {
+			if l.fault.mute {
+				return errFault
+			}
 			return l.do(true, func() error { return c.SubResource(name).Patch(ctx, o, patch, options...) })
 		},
 	})
