@@ -70,21 +70,29 @@ func (b *barred) live() client.Reader {
 	})
 }
 
-// TestStackGoesWhoseDeletionNobodyTellsOf: the namespace is being deleted, the operator's Role and its watch went before the stack.
-func TestStackGoesWhoseDeletionNobodyTellsOf(t *testing.T) {
-	t.Parallel()
+// barredWorld is one whose operator's Role can be taken away.
+func barredWorld(t *testing.T) (*world, *barred) {
+	t.Helper()
 	testenv.Require(t, testenv.EnvtestAssets)
 	w, err := newWorld(t.Context(), theSuite)
 	require.NoError(t, err)
 	b := &barred{WithWatch: w.direct}
 	w.operator = (&atlasstack.Reconciler{
 		Client: b.cached(w.namespace), Reader: b.live(), Recorder: w.told, Namespace: operatorNamespace,
-		Clock:        func() time.Time { return time.Now().Add(w.clock) },
+		Clock:        w.now,
 		ConnectTopic: w.servers.connectTopic, ConnectIndex: w.servers.connectIndex,
 	}).Direct()
 	require.NoError(t, w.create())
+	return w, b
+}
+
+// TestStackGoesWhoseDeletionNobodyTellsOf: the namespace is being deleted, the operator's Role and its watch went before the stack.
+func TestStackGoesWhoseDeletionNobodyTellsOf(t *testing.T) {
+	t.Parallel()
+	w, b := barredWorld(t)
 	require.NoError(t, w.update(dropAll))
 	require.NoError(t, w.settle())
+	var err error
 	b.frozen, err = w.stack()
 	require.NoError(t, err)
 
@@ -106,4 +114,25 @@ func TestStackGoesWhoseDeletionNobodyTellsOf(t *testing.T) {
 	require.Empty(t, w.kafka.has())
 	require.False(t, w.elastic.there())
 	require.Contains(t, w.told.notes, "Normal CleanedUp What the deletionPolicies say is deleted.")
+}
+
+// TestStackGoesWhoseLastJobGoes is the same for the policy Retain: the finalizer was there for an AtlasJob, of whose end the operator's watch still tells.
+func TestStackGoesWhoseLastJobGoes(t *testing.T) {
+	t.Parallel()
+	w, b := barredWorld(t)
+	require.NoError(t, w.submit())
+	require.NoError(t, w.settle())
+	var err error
+	b.frozen, err = w.stack()
+	require.NoError(t, err)
+	require.Equal(t, []string{v1alpha1.CleanupFinalizer}, b.frozen.Finalizers)
+
+	require.NoError(t, w.deleteStack())
+	require.NoError(t, w.client.DeleteAllOf(t.Context(), &v1alpha1.AtlasJob{}, client.InNamespace(w.namespace)))
+	_, err = w.play() // cancels the job
+	require.NoError(t, err)
+	require.NoError(t, w.turn(), "it learns that its copy of the stack is old")
+	require.NoError(t, w.turn())
+	_, err = w.stack()
+	require.True(t, apierrors.IsNotFound(err))
 }

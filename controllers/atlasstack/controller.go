@@ -190,7 +190,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 
 	p := &pass{stack: before.DeepCopy(), failed: map[string]error{}, memory: r.memory.of(before)}
-	defer func() { p.memory.reread = apierrors.IsForbidden(err) }()
+	p.memory.reread = false
+	defer func() { p.memory.reread = p.memory.reread || apierrors.IsForbidden(err) }()
 	defer func() {
 		if patchErr := r.patchStatus(ctx, before, p.stack); patchErr != nil {
 			result, err = ctrl.Result{}, errors.Join(err, patchErr)
