@@ -23,7 +23,7 @@ import (
 // an operator that is restarted meanwhile too.
 
 const (
-	staleAnnotation       = "platform.atlas.dev/stale"
+	staleLabel            = "platform.atlas.dev/stale" // an annotation would count as a generation of the Deployment
 	restartedAtAnnotation = "platform.atlas.dev/restartedAt"
 	restartOwner          = "atlas-operator-restart" // as kubectl rollout restart, a manager of its own
 )
@@ -55,7 +55,7 @@ func (r *Reconciler) markStale(ctx context.Context, p *pass, role workloads.Role
 	}
 	live := &appsv1.Deployment{}
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: p.stack.Namespace, Name: workloads.Name(p.stack, role)}, live)
-	if apierrors.IsNotFound(err) || (err == nil && live.Annotations[staleAnnotation] != "") {
+	if apierrors.IsNotFound(err) || (err == nil && live.Labels[staleLabel] != "") {
 		return nil
 	}
 	stale := false
@@ -63,7 +63,7 @@ func (r *Reconciler) markStale(ctx context.Context, p *pass, role workloads.Role
 		stale, err = r.mayBeStale(p, live, role, made)
 	}
 	if err == nil && stale {
-		err = r.patchRestart(ctx, live, map[string]any{"metadata": map[string]any{"annotations": map[string]any{staleAnnotation: "true"}}})
+		err = r.patchRestart(ctx, live, map[string]any{"metadata": map[string]any{"labels": map[string]any{staleLabel: "true"}}})
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("mark the role %s as stale: %w", role, err)
@@ -76,7 +76,7 @@ func (r *Reconciler) markStale(ctx context.Context, p *pass, role workloads.Role
 func (r *Reconciler) restartStale(ctx context.Context, p *pass, role workloads.Role) (int64, error) {
 	live := &appsv1.Deployment{}
 	err := r.Client.Get(ctx, client.ObjectKey{Namespace: p.stack.Namespace, Name: workloads.Name(p.stack, role)}, live)
-	if apierrors.IsNotFound(err) || (err == nil && live.Annotations[staleAnnotation] == "") {
+	if apierrors.IsNotFound(err) || (err == nil && live.Labels[staleLabel] == "") {
 		return 0, nil
 	}
 	same := false
@@ -85,7 +85,7 @@ func (r *Reconciler) restartStale(ctx context.Context, p *pass, role workloads.R
 	}
 	if err == nil {
 		// With the version that was read, so that a cache that has not seen this yet can't do it twice.
-		patch := map[string]any{"metadata": map[string]any{"resourceVersion": live.ResourceVersion, "annotations": map[string]any{staleAnnotation: nil}}}
+		patch := map[string]any{"metadata": map[string]any{"resourceVersion": live.ResourceVersion, "labels": map[string]any{staleLabel: nil}}}
 		if same {
 			logf.FromContext(ctx).Info("pods are replaced that may have started with what a Secret held meanwhile", "role", role)
 			now := time.Now().UTC().Format(time.RFC3339)

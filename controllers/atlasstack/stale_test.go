@@ -91,10 +91,10 @@ func TestPodsThatMayHaveStartedWithAWrongSecretAreReplaced(t *testing.T) {
 				_, restarted := d.Spec.Template.Annotations["platform.atlas.dev/restartedAt"]
 				require.Equal(t, slices.Contains(c.restarted, role), restarted, d.Name)
 				if restarted {
-					want += 2 // the mark and its end, with which the template changes: a Deployment's generation counts its annotations too
+					want++
 				}
 				require.Equal(t, want, d.Generation, d.Name)
-				require.NotContains(t, d.Annotations, "platform.atlas.dev/stale", d.Name)
+				require.NotContains(t, d.Labels, "platform.atlas.dev/stale", d.Name)
 			}
 		})
 	}
@@ -162,8 +162,6 @@ func TestAStackIsNotReadyBeforeStalePodsAreReplaced(t *testing.T) {
 	url("postgres://atlas:a b@db/atlas")
 	for range 3 {
 		require.NoError(t, w.turn())
-		_, err := w.play() // the mark counts as a generation
-		require.NoError(t, err)
 	}
 	require.NoError(t, w.turn())
 	url(databaseURL)
