@@ -32,8 +32,11 @@ type phase struct {
 // wholeLife ends with a deletion that deletes topic and index too.
 func wholeLife() []phase {
 	return []phase{
-		{name: "create", do: (*world).create}, {name: "update", do: (*world).change}, {name: "upgrade", do: (*world).upgrade},
-		{name: "rollback", do: (*world).rollBack}, {name: "delete", do: (*world).remove},
+		{name: "create", do: (*world).create},
+		{name: "update", do: (*world).change},
+		{name: "upgrade", do: (*world).upgrade},
+		{name: "rollback", do: (*world).rollBack},
+		{name: "delete", do: (*world).remove},
 	}
 }
 

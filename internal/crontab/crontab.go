@@ -20,7 +20,7 @@ type Schedule struct {
 }
 
 // parser reads five fields. Of the two for days one is enough where both are given, as in cron.
-var parser = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.DowOrDom | cron.Descriptor)
+var parser = cron.MustNewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.DowOrDom | cron.Descriptor)
 
 // Parse reads an expression of five fields, or a word such as @daily. The time zone is an IANA name; empty means UTC. The error says what is wrong, for
 // whoever wrote it.

@@ -373,7 +373,7 @@ func shared(t *testing.T, stream []byte, size uint64, entries int) []byte {
 	var out bytes.Buffer
 	w := zip.NewWriter(&out)
 	file, err := w.CreateRaw(&zip.FileHeader{
-		Name: "a.md", Method: zip.Deflate, CRC32: uint32(size), CompressedSize64: uint64(len(stream)), UncompressedSize64: size, //nolint:gosec // small
+		Name: "a.md", Method: zip.Deflate, CRC32: uint32(size), CompressedSize64: uint64(len(stream)), UncompressedSize64: size,
 	})
 	require.NoError(t, err)
 	_, err = file.Write(stream)
@@ -383,8 +383,8 @@ func shared(t *testing.T, stream []byte, size uint64, entries int) []byte {
 	entry := content[binary.LittleEndian.Uint32(end[16:]):]
 	content = append(bytes.Clone(content), bytes.Repeat(entry, entries-1)...)
 	for _, at := range []int{8, 10} {
-		binary.LittleEndian.PutUint16(end[at:], uint16(entries)) //nolint:gosec // small
+		binary.LittleEndian.PutUint16(end[at:], uint16(entries))
 	}
-	binary.LittleEndian.PutUint32(end[12:], uint32(entries*len(entry))) //nolint:gosec // small
+	binary.LittleEndian.PutUint32(end[12:], uint32(entries*len(entry)))
 	return append(content, end...)
 }
