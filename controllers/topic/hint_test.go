@@ -67,16 +67,24 @@ func TestAnotherListenerThanTheSpecSays(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			var before string
-			for range 3 {
+			told := 0
+			for range 10 {
 				_, err := topic.ConnectSarama(t.Context(), topic.Target{Brokers: []string{tc.broker}, Security: tc.security})
 				waiting, ok := apply.AsWaiting(err)
 				require.True(t, ok, "%v", err)
 				require.True(t, waiting.Lost)
 				require.Contains(t, waiting.Message, "could not reach Kafka at "+tc.broker+": ")
+				if strings.Contains(waiting.Message, ": timed out: ") {
+					continue // the machine was too busy to answer in time
+				}
 				require.Contains(t, waiting.Message, tc.want)
 				require.True(t, before == "" || before == waiting.Message, "%s, then %s", before, waiting.Message)
 				before = waiting.Message
+				if told++; told == 3 {
+					return
+				}
 			}
+			t.Fatal("it always takes too long")
 		})
 	}
 }

@@ -219,8 +219,9 @@ func TestElasticsearchDownThenUp(t *testing.T) {
 		<-refused
 	}
 	require.EqualValues(t, -1, kafkatest.Committed(t, b.brokers, b.topic+"-indexer", b.topic, 0))
-	require.Error(t, b.service.Checks()["kafka"](context.Background()))
-	require.Error(t, b.service.Checks()["elasticsearch"](context.Background()))
+	for _, dependency := range []string{"kafka", "elasticsearch"} { // soon after it was refused
+		b.eventually(t, func() bool { return b.service.Checks()[dependency](context.Background()) != nil })
+	}
 	up.Store(true)
 	b.eventually(t, func() bool { return indexingtest.Get(t, b.es, b.alias, item).Found })
 	b.eventually(t, func() bool { return kafkatest.Committed(t, b.brokers, b.topic+"-indexer", b.topic, 0) == 1 })
